@@ -1,0 +1,1 @@
+//! A memcached server to run as nuthatchd or to build one's own from.

@@ -1,0 +1,1 @@
+//! Listeners and connectors for memcached: TCP and Unix sockets.
