@@ -1,0 +1,54 @@
+//! The rules that join several options, applied once the whole command line is read; in
+//! memcached's order, so that the same mistake gets the same message.
+
+use nuthatch_types::limits::{ITEM_SIZE_DEFAULT, ITEM_SIZE_MAX, ITEM_SIZE_MIN, PAGE_BYTES};
+
+use super::{HOT_WARM_PCT_MAX, Options, UsageError, draft::Draft};
+
+/// Makes a draft into options, or says what does not fit.
+pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
+    let Draft { mut options, slab_chunk_max_given } = draft;
+    let store = &mut options.store;
+    let item_size = store.item_size_max;
+
+    if item_size < ITEM_SIZE_MIN {
+        return Err(UsageError::usage("Item max size cannot be less than 1024 bytes."));
+    }
+    if item_size > options.memory_limit / 2 {
+        return Err(UsageError::usage("Cannot set item size limit higher than 1/2 of memory max."));
+    }
+    if item_size > ITEM_SIZE_MAX {
+        return Err(UsageError::usage("Cannot set item size limit higher than a gigabyte."));
+    }
+    // Items beyond a page must be in pieces, whatever `no_modern` said.
+    if item_size > ITEM_SIZE_DEFAULT && !slab_chunk_max_given {
+        store.slab_chunk_max = PAGE_BYTES / 2;
+    }
+
+    let chunk = store.slab_chunk_max;
+    if chunk > item_size {
+        return Err(UsageError::usage(format!(
+            "slab_chunk_max (bytes: {chunk}) cannot be larger than -I (item_size_max {item_size})"
+        )));
+    }
+    if !item_size.is_multiple_of(chunk) {
+        return Err(UsageError::usage(format!(
+            "-I (item_size_max: {item_size}) must be evenly divisible by slab_chunk_max \
+             (bytes: {chunk})"
+        )));
+    }
+    if !PAGE_BYTES.is_multiple_of(chunk) {
+        return Err(UsageError::usage(format!(
+            "slab_chunk_max (bytes: {chunk}) must divide evenly into {PAGE_BYTES} (slab_page_size)"
+        )));
+    }
+    if store.hot_lru_pct + store.warm_lru_pct > HOT_WARM_PCT_MAX {
+        return Err(UsageError::usage(
+            "hot_lru_pct + warm_lru_pct cannot be more than 80% combined",
+        ));
+    }
+    if store.temporary_ttl_secs.is_some() && !store.lru_segmented {
+        return Err(UsageError::usage("temporary_ttl requires lru_maintainer to be enabled"));
+    }
+    Ok(options)
+}

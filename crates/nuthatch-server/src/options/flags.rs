@@ -1,0 +1,413 @@
+//! The table of flags: one entry each, in the order in which `-h` shows them.
+
+use std::path::PathBuf;
+
+use nuthatch_types::limits;
+
+use super::{
+    Options, Port, Protocol, THREADS_MAX, THREADS_WARN, UsageError,
+    draft::{Draft, Value, invalid},
+    help, words,
+};
+
+/// One flag.
+pub(super) struct Flag {
+    /// The short form.
+    pub(super) letter: char,
+    /// The long form without its dashes; empty where memcached has none.
+    pub(super) long: &'static str,
+    /// What `-h` says; a line break starts an indented line. Empty for what `-h` leaves out.
+    pub(super) doc: &'static str,
+    /// What `-h` shows as the default, if anything.
+    pub(super) default: Option<fn(&Options) -> String>,
+    pub(super) action: Action,
+}
+
+/// What a flag does.
+pub(super) enum Action {
+    /// Takes no value and changes the options.
+    Set(fn(&mut Draft)),
+    /// Takes a value, called so in `-h`, and changes the options or refuses it.
+    Take(&'static str, fn(&mut Draft, &Value<'_>) -> Result<(), UsageError>),
+    /// Ends the program with a text.
+    Print(fn() -> String),
+    /// Is memcached's but not ours yet.
+    Unsupported {
+        /// Whether a value follows it.
+        value: bool,
+    },
+}
+
+impl Flag {
+    /// Both forms, for messages.
+    pub(super) fn name(&self) -> String {
+        if self.long.is_empty() {
+            format!("-{}", self.letter)
+        } else {
+            format!("-{} (--{})", self.letter, self.long)
+        }
+    }
+}
+
+pub(super) const FLAGS: &[Flag] = &[
+    Flag {
+        letter: 'p',
+        long: "port",
+        doc: "TCP port to listen on; 0 is none, -1 any free one",
+        default: Some(|options| options.port.as_setting().to_string()),
+        action: Action::Take("num", |draft, value| {
+            let port = value.number::<i64>()?;
+            draft.options.port = match port {
+                0 => Port::Off,
+                -1 => Port::Ephemeral,
+                _ => Port::At(u16::try_from(port).map_err(|_| {
+                    UsageError::usage(format!("ERROR: Invalid port number {port}."))
+                })?),
+            };
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'U',
+        long: "udp-port",
+        doc: "UDP port to listen on; this build has no UDP and takes only 0",
+        default: None,
+        action: Action::Take("num", |_, value| match value.number::<i64>()? {
+            0 => Ok(()),
+            _ => Err(UsageError::unsupported("-U (--udp-port) other than 0")),
+        }),
+    },
+    Flag {
+        letter: 's',
+        long: "unix-socket",
+        doc: "UNIX socket to listen on (disables network support)",
+        default: None,
+        action: Action::Take("file", |draft, value| {
+            draft.options.unix_socket = Some(PathBuf::from(value.raw));
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'a',
+        long: "unix-mask",
+        doc: "access mask for UNIX socket, in octal",
+        default: Some(|options| format!("{:o}", options.unix_mask)),
+        action: Action::Take("mask", |draft, value| {
+            let text = value.text()?;
+            draft.options.unix_mask = u32::from_str_radix(text, 8)
+                .ok()
+                .filter(|mask| *mask <= 0o777)
+                .ok_or_else(|| invalid(value.flag, text))?;
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'A',
+        long: "enable-shutdown",
+        doc: "enable ascii \"shutdown\" command",
+        default: None,
+        action: Action::Set(|draft| draft.options.shutdown_command = true),
+    },
+    Flag {
+        letter: 'l',
+        long: "listen",
+        doc: "address to listen on (default: all of them)\n\
+              host[:port], [IPv6][:port] or *; several are separated by commas,\n\
+              and the flag may be repeated\n\
+              proto[ascii]: or proto[negotiating]: before an address sets what it speaks",
+        default: None,
+        action: Action::Take("addr", |draft, value| {
+            let text = value.text()?;
+            match &mut draft.options.listen {
+                // memcached's rule: what the list so far contains, even as part of an entry, is
+                // not added again.
+                Some(list) if list.contains(text) => {}
+                Some(list) => {
+                    list.push(',');
+                    list.push_str(text);
+                }
+                none => *none = Some(text.to_owned()),
+            }
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'd',
+        long: "daemon",
+        doc: "run as a daemon",
+        default: None,
+        action: Action::Set(|draft| draft.options.daemon = true),
+    },
+    Flag {
+        letter: 'r',
+        long: "enable-coredumps",
+        doc: "maximize core file limit",
+        default: None,
+        action: Action::Set(|draft| draft.options.core_dumps = true),
+    },
+    Flag {
+        letter: 'u',
+        long: "user",
+        doc: "user to run as (only when started as root)",
+        default: None,
+        action: Action::Take("user", |draft, value| {
+            draft.options.user = Some(value.text()?.to_owned());
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'm',
+        long: "memory-limit",
+        doc: "item memory in megabytes",
+        default: Some(|options| (options.memory_limit >> 20).to_string()),
+        action: Action::Take("num", |draft, value| {
+            let megabytes = value.number::<usize>()?;
+            draft.options.memory_limit = megabytes
+                .checked_mul(1 << 20)
+                .ok_or_else(|| invalid(value.flag, &megabytes.to_string()))?;
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'M',
+        long: "disable-evictions",
+        doc: "return error on memory exhausted instead of evicting",
+        default: None,
+        action: Action::Set(|draft| draft.options.store.evict_to_free = false),
+    },
+    Flag {
+        letter: 'c',
+        long: "conn-limit",
+        doc: "max simultaneous connections",
+        default: Some(|options| options.conn_limit.to_string()),
+        action: Action::Take("num", |draft, value| {
+            const MESSAGE: &str = "Maximum connections must be greater than 0";
+            draft.options.conn_limit = positive(value, MESSAGE)?;
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'k',
+        long: "lock-memory",
+        doc: "lock down all paged memory",
+        default: None,
+        action: Action::Set(|draft| draft.options.lock_memory = true),
+    },
+    Flag {
+        letter: 'v',
+        long: "verbose",
+        doc: "print errors and warnings; -vv also commands and replies, -vvv also\n\
+              what the connections do",
+        default: None,
+        action: Action::Set(|draft| {
+            draft.options.verbosity = draft.options.verbosity.saturating_add(1);
+        }),
+    },
+    Flag {
+        letter: 'h',
+        long: "help",
+        doc: "print this help and exit",
+        default: None,
+        action: Action::Print(help::help),
+    },
+    Flag {
+        letter: 'i',
+        long: "license",
+        doc: "print the license and exit",
+        default: None,
+        action: Action::Print(help::license),
+    },
+    Flag {
+        letter: 'V',
+        long: "version",
+        doc: "print version and exit",
+        default: None,
+        action: Action::Print(help::version),
+    },
+    Flag {
+        letter: 'P',
+        long: "pidfile",
+        doc: "save PID in <file>",
+        default: None,
+        action: Action::Take("file", |draft, value| {
+            draft.options.pidfile = Some(PathBuf::from(value.raw));
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'f',
+        long: "slab-growth-factor",
+        doc: "chunk size growth factor",
+        default: Some(|options| format!("{:.2}", options.store.growth_factor)),
+        action: Action::Take("num", |draft, value| {
+            let factor = value.number::<f64>()?;
+            if !(factor > 1.0 && factor.is_finite()) {
+                return Err(UsageError::value("Factor must be greater than 1"));
+            }
+            draft.options.store.growth_factor = factor;
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'n',
+        long: "slab-min-size",
+        doc: "min space used for key+value+flags",
+        default: Some(|options| options.store.chunk_size_min.to_string()),
+        action: Action::Take("bytes", |draft, value| {
+            let bytes: u32 = positive(value, "Chunk size must be greater than 0")?;
+            draft.options.store.chunk_size_min = bytes as usize;
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 't',
+        long: "threads",
+        doc: "number of threads to use",
+        default: Some(|options| options.threads.to_string()),
+        action: Action::Take("num", |draft, value| {
+            let threads: u32 = positive(value, "Number of threads must be greater than 0")?;
+            let threads = threads as usize;
+            if threads > THREADS_MAX {
+                return Err(UsageError::value(format!(
+                    "Number of threads must not be greater than {THREADS_MAX}"
+                )));
+            }
+            if threads > THREADS_WARN {
+                draft.options.warnings.push(
+                    "WARNING: Setting a high number of worker threads is not recommended.\n \
+                     Set this value to the number of cores in your machine or less."
+                        .to_owned(),
+                );
+            }
+            draft.options.threads = threads;
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'R',
+        long: "max-reqs-per-event",
+        doc: "maximum number of requests per event: how many requests of one\n\
+              connection are served before the others get their turn",
+        default: Some(|options| options.reqs_per_event.to_string()),
+        action: Action::Take("num", |draft, value| {
+            const MESSAGE: &str = "Number of requests per event must be greater than 0";
+            let requests: u32 = positive(value, MESSAGE)?;
+            draft.options.reqs_per_event = requests as usize;
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'C',
+        long: "disable-cas",
+        doc: "disable use of CAS",
+        default: None,
+        action: Action::Set(|draft| draft.options.store.use_cas = false),
+    },
+    Flag {
+        letter: 'b',
+        long: "listen-backlog",
+        doc: "set the backlog queue limit",
+        default: Some(|options| options.backlog.to_string()),
+        action: Action::Take("num", |draft, value| {
+            draft.options.backlog = value.number()?;
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'B',
+        long: "protocol",
+        doc: "protocol - one of ascii, binary, or auto (default: auto)\n\
+              this build does not speak binary yet: with it, connections are closed",
+        default: None,
+        action: Action::Take("name", |draft, value| {
+            draft.options.protocol = match value.text()? {
+                "auto" => Protocol::Auto,
+                "binary" => Protocol::Binary,
+                "ascii" => Protocol::Ascii,
+                other => {
+                    return Err(UsageError::usage(format!(
+                        "Invalid value for binding protocol: {other}\n \
+                         -- should be one of auto, binary, or ascii"
+                    )));
+                }
+            };
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'I',
+        long: "max-item-size",
+        doc: "largest item; k or m may follow the number\n\
+              (default: 1m, min: 1k, max: 1024m)",
+        default: None,
+        action: Action::Take("num", |draft, value| {
+            draft.options.store.item_size_max = size(value)?;
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'F',
+        long: "disable-flush-all",
+        doc: "disable flush_all command",
+        default: None,
+        action: Action::Set(|draft| draft.options.flush_enabled = false),
+    },
+    Flag {
+        letter: 'X',
+        long: "disable-dumping",
+        doc: "disable stats cachedump, stats detail, and lru_crawler metadump",
+        default: None,
+        action: Action::Set(|draft| draft.options.dump_enabled = false),
+    },
+    Flag {
+        letter: 'W',
+        long: "disable-watch",
+        doc: "disable watch commands (live logging)",
+        default: None,
+        action: Action::Set(|draft| draft.options.watch_enabled = false),
+    },
+    Flag {
+        letter: 'o',
+        long: "extended",
+        doc: "comma separated list of extended options:",
+        default: None,
+        action: Action::Take("list", |draft, value| words::read(draft, value.text()?)),
+    },
+    unsupported('D', "", true),
+    unsupported('L', "enable-largepages", false),
+    unsupported('N', "napi-ids", true),
+    unsupported('S', "enable-sasl", false),
+    unsupported('Y', "auth-file", true),
+    unsupported('Z', "enable-ssl", false),
+    unsupported('e', "memory-file", true),
+];
+
+/// A flag of memcached's that is refused; `-h` does not show it, because programs look there for
+/// what a server can do.
+const fn unsupported(letter: char, long: &'static str, value: bool) -> Flag {
+    Flag { letter, long, doc: "", default: None, action: Action::Unsupported { value } }
+}
+
+/// A number above 0 that fits memcached's `int`; below 1 it gets the flag's own message.
+fn positive(value: &Value<'_>, message: &str) -> Result<u32, UsageError> {
+    match value.number::<i32>()? {
+        ..=0 => Err(UsageError::value(message)),
+        number => Ok(number.unsigned_abs()),
+    }
+}
+
+/// A number of bytes with `k`, `K`, `m` or `M` behind it. What no `usize` can hold is beyond every
+/// limit, so it becomes the largest one and the limits answer.
+fn size(value: &Value<'_>) -> Result<usize, UsageError> {
+    let text = value.text()?;
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1 << 10),
+        None => match text.strip_suffix(['m', 'M']) {
+            Some(digits) => (digits, 1 << 20),
+            None => (text, 1),
+        },
+    };
+    let number: u64 = digits.parse().map_err(|_| invalid(value.flag, text))?;
+    let bytes = number.saturating_mul(unit).min(limits::ITEM_SIZE_MAX as u64 + 1);
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}

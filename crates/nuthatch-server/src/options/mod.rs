@@ -1,0 +1,380 @@
+//! The command line: memcached's flags and `-o` words, turned into plain [`Options`].
+//!
+//! Every flag is one entry of a table (`flags`), every `-o` word one entry of another (`words`):
+//! its names, the text for `-h`, and the function that acts on it. `-h` is printed from the same
+//! tables. What this build does not do is refused by name, with exit code 64; nothing is read and
+//! then ignored.
+//!
+//! ```
+//! use nuthatch_server::options::{self, Parsed, Port};
+//!
+//! let Parsed::Run(options) = options::parse(["nuthatchd", "-m64", "-vvp", "0", "-o", "modern"])?
+//! else {
+//!     unreachable!("no -h, -i or -V given");
+//! };
+//! assert_eq!(options.memory_limit, 64 << 20);
+//! assert_eq!((options.verbosity, options.port), (2, Port::Off));
+//! # Ok::<(), options::UsageError>(())
+//! ```
+//!
+//! Flags, defaults, messages and exit codes are those of memcached 1.6.45, with three differences:
+//! a number with text after it (`-m 64x`) is an error here, where memcached reads 64 or 0; a long
+//! flag or `-o` word that takes no value refuses one; and operands, which memcached passes over in
+//! silence, give a warning.
+//!
+//! This module reads no file, no environment and no clock. It knows what a flag means, not how the
+//! server goes about it.
+
+mod check;
+mod draft;
+mod flags;
+mod getopt;
+mod help;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use nuthatch_types::limits;
+
+use crate::process::exit;
+
+/// What the command line asks for.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a program either runs or prints and ends")]
+pub enum Parsed {
+    /// Serve.
+    Run(Box<Options>),
+    /// Print this to standard output and end with exit code 0 (`-h`, `-i`, `-V`).
+    Print(String),
+}
+
+/// Reads a command line; the first item is the program's own name.
+///
+/// As in memcached, `-h`, `-i` and `-V` act where they stand: an error before them is reported,
+/// what follows them is not read.
+///
+/// # Errors
+///
+/// [`UsageError`] carries the message for standard error and the exit code.
+pub fn parse<I>(args: I) -> Result<Parsed, UsageError>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
+    let mut args = getopt::Args::new(args);
+    let mut draft = draft::Draft::default();
+    while let Some(given) = args.next()? {
+        let (flag, value) = match given {
+            getopt::Given::Flag(flag, value) => (flag, value),
+            getopt::Given::Operand(text) => {
+                let text = text.to_string_lossy();
+                draft.options.warnings.push(format!("operand \"{text}\" has no meaning here"));
+                continue;
+            }
+        };
+        match flag.action {
+            flags::Action::Set(set) => set(&mut draft),
+            flags::Action::Take(_, take) => take(&mut draft, &value)?,
+            flags::Action::Print(text) => return Ok(Parsed::Print(text())),
+            flags::Action::Unsupported { .. } => return Err(UsageError::unsupported(flag.name())),
+        }
+    }
+    check::finish(draft).map(|options| Parsed::Run(Box::new(options)))
+}
+
+/// How the server is to run. [`Options::default`] is what an empty command line gives.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Options {
+    /// `-p`: the TCP port of every `-l` entry that names none.
+    pub port: Port,
+    /// `-s`: the path of a Unix socket; with it there is no TCP listener.
+    pub unix_socket: Option<PathBuf>,
+    /// `-a`: the permission bits of the Unix socket, at most `0o777`.
+    pub unix_mask: u32,
+    /// `-l`: the addresses to listen on, as given, joined with `,`; `None` is every address.
+    pub listen: Option<String>,
+    /// `-b`: how many connections the kernel may hold that have not been accepted yet.
+    pub backlog: i32,
+    /// `-B`: the protocols that clients may speak.
+    pub protocol: Protocol,
+    /// `-c`: how many clients may be connected at a time.
+    pub conn_limit: u32,
+    /// `-t`: worker threads.
+    pub threads: usize,
+    /// `-R`: how many requests of one connection are answered before the others get their turn.
+    pub reqs_per_event: usize,
+    /// `-o maxconns_fast`: a client above the limit is told so and closed. Otherwise no further
+    /// client is accepted until one leaves.
+    pub maxconns_fast: bool,
+    /// `-o idle_timeout`: how long a TCP client may be silent, in seconds; 0 is forever.
+    pub idle_timeout_secs: u32,
+
+    /// What the engine is told.
+    pub store: StoreOptions,
+
+    /// `-m`: memory for items, in bytes.
+    pub memory_limit: usize,
+    /// `-A`: the `shutdown` command is served.
+    pub shutdown_command: bool,
+    /// `-F` clears it: `flush_all` is served.
+    pub flush_enabled: bool,
+    /// `-X` clears it: the dumping commands are served.
+    pub dump_enabled: bool,
+    /// `-W` clears it: `watch` is served.
+    pub watch_enabled: bool,
+    /// `-o relaxed_privileges`: `debugtime` and the other commands that memcached has only in its
+    /// debug build are served; its test suite starts every server so.
+    pub debug_commands: bool,
+
+    /// `-d`: run as a daemon.
+    pub daemon: bool,
+    /// `-P`: where to write the process id.
+    pub pidfile: Option<PathBuf>,
+    /// `-u`: the user to run as when started as root.
+    pub user: Option<String>,
+    /// `-k`: keep all memory of the process in RAM.
+    pub lock_memory: bool,
+    /// `-r`: allow core files of any size.
+    pub core_dumps: bool,
+    /// `-v`, as often as it was given: 0 silent, 1 errors, 2 commands and replies, 3 states.
+    pub verbosity: u8,
+
+    /// What the administrator should be told on standard error before the server starts.
+    pub warnings: Vec<String>,
+}
+
+/// The part of the options that the storage engine acts on.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// `-I`: the largest item in bytes, header and key included.
+    pub item_size_max: usize,
+    /// `-M` clears it: when memory is full an old item makes room for the new one.
+    pub evict_to_free: bool,
+    /// `-f`: the ratio of one chunk size to the one before it; above 1.
+    pub growth_factor: f64,
+    /// `-n`: room for key, value and flags in the smallest chunk, in bytes.
+    pub chunk_size_min: usize,
+    /// `-o slab_chunk_max`: the largest chunk in bytes; larger items are stored in pieces. It
+    /// divides [`item_size_max`](Self::item_size_max) and
+    /// [`PAGE_BYTES`](nuthatch_types::limits::PAGE_BYTES).
+    pub slab_chunk_max: usize,
+    /// `-C` clears it: items carry a CAS number.
+    pub use_cas: bool,
+    /// `-o hashpower`: the index is made for 2 to this power items; `None` lets it grow from
+    /// small.
+    pub hashpower: Option<u32>,
+    /// `-o hash_algorithm`, for `stats settings`. The index has one seeded hash of its own; the
+    /// name chooses nothing that a client can see.
+    pub hash_algorithm: HashAlgorithm,
+    /// `-o lru_maintainer`: the LRU has HOT, WARM and COLD segments and a thread that moves items
+    /// between them; otherwise it is one list.
+    pub lru_segmented: bool,
+    /// `-o hot_lru_pct`: the share of a class's memory for HOT, in percent, 1 to 79.
+    pub hot_lru_pct: u32,
+    /// `-o warm_lru_pct`: the share of a class's memory for WARM, in percent, 1 to 79.
+    pub warm_lru_pct: u32,
+    /// `-o hot_max_factor`: an item leaves HOT when idle for longer than this times COLD's age.
+    pub hot_max_factor: f64,
+    /// `-o warm_max_factor`: an item leaves WARM when idle for longer than this times COLD's age.
+    pub warm_max_factor: f64,
+    /// `-o temporary_ttl`: items that live no longer than this, in seconds, have a list of their
+    /// own and are never evicted; `None` is no such list.
+    pub temporary_ttl_secs: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: Port::At(limits::PORT_DEFAULT),
+            unix_socket: None,
+            unix_mask: UNIX_MASK_DEFAULT,
+            listen: None,
+            backlog: BACKLOG_DEFAULT,
+            protocol: Protocol::Auto,
+            conn_limit: CONN_LIMIT_DEFAULT,
+            threads: THREADS_DEFAULT,
+            reqs_per_event: REQS_PER_EVENT_DEFAULT,
+            maxconns_fast: true,
+            idle_timeout_secs: 0,
+            store: StoreOptions::default(),
+            memory_limit: limits::MEMORY_DEFAULT,
+            shutdown_command: false,
+            flush_enabled: true,
+            dump_enabled: true,
+            watch_enabled: true,
+            debug_commands: false,
+            daemon: false,
+            pidfile: None,
+            user: None,
+            lock_memory: false,
+            core_dumps: false,
+            verbosity: 0,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            item_size_max: limits::ITEM_SIZE_DEFAULT,
+            evict_to_free: true,
+            growth_factor: GROWTH_FACTOR_DEFAULT,
+            chunk_size_min: CHUNK_SIZE_MIN_DEFAULT,
+            slab_chunk_max: limits::PAGE_BYTES / 2,
+            use_cas: true,
+            hashpower: None,
+            hash_algorithm: HashAlgorithm::Murmur3,
+            lru_segmented: true,
+            hot_lru_pct: HOT_LRU_PCT_DEFAULT,
+            warm_lru_pct: WARM_LRU_PCT_DEFAULT,
+            hot_max_factor: HOT_MAX_FACTOR_DEFAULT,
+            warm_max_factor: WARM_MAX_FACTOR_DEFAULT,
+            temporary_ttl_secs: None,
+        }
+    }
+}
+
+/// Where TCP listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "what -p can say")]
+pub enum Port {
+    /// Nowhere (`-p 0`).
+    Off,
+    /// On a free port that the kernel picks (`-p -1`).
+    Ephemeral,
+    /// On this port; never 0.
+    At(u16),
+}
+
+impl Port {
+    /// The number as `-p` and `stats settings` (`tcpport`) write it.
+    pub fn as_setting(self) -> i32 {
+        match self {
+            Self::Off => 0,
+            Self::Ephemeral => -1,
+            Self::At(port) => i32::from(port),
+        }
+    }
+
+    /// The number to bind to, where there is something to bind.
+    pub fn to_bind(self) -> Option<u16> {
+        match self {
+            Self::Off => None,
+            Self::Ephemeral => Some(0),
+            Self::At(port) => Some(port),
+        }
+    }
+}
+
+/// The protocols that a listener speaks (`-B`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "what -B can say")]
+pub enum Protocol {
+    /// The client's first byte decides.
+    #[default]
+    Auto,
+    /// The text protocols, classic and meta.
+    Ascii,
+    /// The binary protocol alone. This build does not speak it: the server starts, and ends each
+    /// connection at its first input.
+    Binary,
+}
+
+impl Protocol {
+    /// The name in `stats settings` (`binding_protocol`).
+    pub fn as_setting(self) -> &'static str {
+        match self {
+            Self::Auto => "auto-negotiate",
+            Self::Ascii => "ascii",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+/// The names that `-o hash_algorithm` takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "memcached's names")]
+pub enum HashAlgorithm {
+    /// `jenkins`, the name that `-o no_modern` sets.
+    Jenkins,
+    /// `murmur3`, memcached's default.
+    Murmur3,
+    /// `xxh3`.
+    Xxh3,
+}
+
+impl HashAlgorithm {
+    /// The name as `-o` and `stats settings` write it.
+    pub fn as_setting(self) -> &'static str {
+        match self {
+            Self::Jenkins => "jenkins",
+            Self::Murmur3 => "murmur3",
+            Self::Xxh3 => "xxh3",
+        }
+    }
+}
+
+/// Why a command line cannot be used: a message for standard error and the exit code to end with.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct UsageError {
+    message: String,
+    code: u8,
+}
+
+impl UsageError {
+    /// The code to exit with: 1 for a bad number or `-o` word, 64 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        self.code
+    }
+
+    /// A value that does not fit its flag.
+    fn value(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: exit::FAILURE }
+    }
+
+    /// Flags that do not fit together.
+    fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: exit::USAGE }
+    }
+
+    /// Something of memcached's that is still missing here.
+    fn unsupported(what: impl std::fmt::Display) -> Self {
+        Self::usage(format!("{what} is not supported by this build yet"))
+    }
+}
+
+/// The memcached version whose protocol is spoken; clients compare it, so `-V` and `version` say
+/// it and not ours.
+pub const MEMCACHED_VERSION: &str = "1.6.45";
+
+/// This crate's own version.
+pub const NUTHATCH_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The most worker threads that `-t` takes. memcached has no bound; a thousand is far beyond where
+/// more threads help, and each costs a runtime.
+pub const THREADS_MAX: usize = 1024;
+
+/// Above so many threads `-t` warns, as memcached does.
+const THREADS_WARN: usize = 64;
+
+const UNIX_MASK_DEFAULT: u32 = 0o700;
+const BACKLOG_DEFAULT: i32 = 1024;
+const CONN_LIMIT_DEFAULT: u32 = 1024;
+const THREADS_DEFAULT: usize = 4;
+const REQS_PER_EVENT_DEFAULT: usize = 20;
+const GROWTH_FACTOR_DEFAULT: f64 = 1.25;
+const CHUNK_SIZE_MIN_DEFAULT: usize = 48;
+const HOT_LRU_PCT_DEFAULT: u32 = 20;
+const WARM_LRU_PCT_DEFAULT: u32 = 40;
+const HOT_MAX_FACTOR_DEFAULT: f64 = 0.2;
+const WARM_MAX_FACTOR_DEFAULT: f64 = 2.0;
+
+/// `hot_lru_pct` and `warm_lru_pct` together may take so much of a class; COLD has the rest.
+const HOT_WARM_PCT_MAX: u32 = 80;

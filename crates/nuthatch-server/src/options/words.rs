@@ -1,0 +1,366 @@
+//! The table of `-o` words, and the reading of the list that `-o` takes.
+//!
+//! The words act in the order given: `no_modern` sets several things at once, and words after it
+//! may set some of them back.
+
+use std::str::FromStr;
+
+use nuthatch_types::limits;
+
+use super::{
+    HOT_WARM_PCT_MAX, HashAlgorithm, Options, UsageError,
+    draft::{Draft, invalid},
+};
+
+/// One word.
+pub(super) struct Word {
+    pub(super) name: &'static str,
+    /// What `-h` says; a line break starts an indented line. Empty for what `-h` leaves out.
+    pub(super) doc: &'static str,
+    /// What `-h` shows as the default, if anything.
+    pub(super) default: Option<fn(&Options) -> String>,
+    pub(super) action: WordAction,
+}
+
+/// What a word does.
+pub(super) enum WordAction {
+    /// Takes no value and changes the options.
+    Set(fn(&mut Draft)),
+    /// Takes a value, which it may find missing, and changes the options or refuses it.
+    Take(Take),
+    /// Is memcached's but not ours yet.
+    Unsupported,
+}
+
+/// Acts on a word's value.
+type Take = fn(&mut Draft, Option<&str>) -> Result<(), UsageError>;
+
+/// Reads the list that follows one `-o`.
+pub(super) fn read(draft: &mut Draft, list: &str) -> Result<(), UsageError> {
+    // A comma at the very end closes the list; any other empty word is an error.
+    let list = list.strip_suffix(',').unwrap_or(list);
+    if list.is_empty() {
+        return Ok(());
+    }
+    for item in list.split(',') {
+        let (name, value) = match item.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (item, None),
+        };
+        let word = WORDS
+            .iter()
+            .find(|word| word.name == name)
+            .ok_or_else(|| UsageError::value(format!("Illegal suboption \"{item}\"")))?;
+        match (&word.action, value) {
+            (WordAction::Set(set), None) => set(draft),
+            (WordAction::Set(_), Some(_)) => {
+                return Err(UsageError::value(format!("{name} takes no value")));
+            }
+            (WordAction::Take(take), value) => take(draft, value)?,
+            (WordAction::Unsupported, _) => {
+                return Err(UsageError::unsupported(format_args!("-o {name}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) const WORDS: &[Word] = &[
+    Word {
+        name: "maxconns_fast",
+        doc: "immediately close new connections after limit",
+        default: Some(|options| on_off(options.maxconns_fast)),
+        action: WordAction::Set(|draft| draft.options.maxconns_fast = true),
+    },
+    Word {
+        name: "no_maxconns_fast",
+        doc: "let new connections after limit wait instead",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.maxconns_fast = false),
+    },
+    Word {
+        name: "idle_timeout",
+        doc: "seconds after which idle TCP connections are closed; 0 is never",
+        default: Some(|options| options.idle_timeout_secs.to_string()),
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("numeric argument for idle_timeout"))?;
+            draft.options.idle_timeout_secs = number("idle_timeout", text)?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "hashpower",
+        doc: "make the hash table for 2 to this power items at once, 12 to 32",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("numeric argument for hashpower"))?;
+            let power: i32 = number("hashpower", text)?;
+            if power < 12 {
+                return Err(UsageError::value(format!(
+                    "Initial hashtable multiplier of {power} is too low"
+                )));
+            }
+            if power > 32 {
+                return Err(UsageError::value(format!(
+                    "Initial hashtable multiplier of {power} is too high\n\
+                     Choose a value based on \"STAT hash_power_level\" from a running instance"
+                )));
+            }
+            draft.options.store.hashpower = Some(power.unsigned_abs());
+            Ok(())
+        }),
+    },
+    Word {
+        name: "hash_algorithm",
+        doc: "jenkins, murmur3 or xxh3: the name shown in stats settings; the hash\n\
+              itself is this server's own and the same for all",
+        default: Some(|options| options.store.hash_algorithm.as_setting().to_owned()),
+        action: WordAction::Take(|draft, value| {
+            draft.options.store.hash_algorithm = match value {
+                None => return Err(missing("hash_algorithm argument")),
+                Some("jenkins") => HashAlgorithm::Jenkins,
+                Some("murmur3") => HashAlgorithm::Murmur3,
+                Some("xxh3") => HashAlgorithm::Xxh3,
+                Some(_) => {
+                    return Err(UsageError::value(
+                        "Unknown hash_algorithm option (jenkins, murmur3, xxh3)",
+                    ));
+                }
+            };
+            Ok(())
+        }),
+    },
+    Word {
+        name: "slab_chunk_max",
+        doc: "largest chunk in kilobytes; larger items are stored in pieces",
+        default: Some(|options| (options.store.slab_chunk_max >> 10).to_string()),
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("slab_chunk_max argument"))?;
+            let kilobytes: i32 = text
+                .trim_start()
+                .parse()
+                .map_err(|_| UsageError::value("could not parse argument to slab_chunk_max"))?;
+            if kilobytes <= 0 {
+                return Err(UsageError::value("slab_chunk_max must be >= 0"));
+            }
+            if kilobytes > 1 << 10 {
+                return Err(UsageError::value("slab_chunk_max must be specified in kilobytes."));
+            }
+            draft.options.store.slab_chunk_max = (kilobytes.unsigned_abs() as usize) << 10;
+            draft.slab_chunk_max_given = true;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "no_chunked_items",
+        doc: "",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.store.slab_chunk_max = limits::PAGE_BYTES),
+    },
+    Word {
+        name: "lru_maintainer",
+        doc: "segmented LRU with a background thread",
+        default: Some(|options| on_off(options.store.lru_segmented)),
+        action: WordAction::Set(|draft| draft.options.store.lru_segmented = true),
+    },
+    Word {
+        name: "no_lru_maintainer",
+        doc: "one LRU list a class, without the background thread",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.store.lru_segmented = false),
+    },
+    Word {
+        name: "hot_lru_pct",
+        doc: "pct of slab memory to reserve for hot lru",
+        default: Some(|options| options.store.hot_lru_pct.to_string()),
+        action: WordAction::Take(|draft, value| {
+            draft.options.store.hot_lru_pct = percent("hot_lru_pct", value)?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "warm_lru_pct",
+        doc: "pct of slab memory to reserve for warm lru",
+        default: Some(|options| options.store.warm_lru_pct.to_string()),
+        action: WordAction::Take(|draft, value| {
+            draft.options.store.warm_lru_pct = percent("warm_lru_pct", value)?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "hot_max_factor",
+        doc: "items idle > cold lru age * this drop from hot lru",
+        default: Some(|options| format!("{:.2}", options.store.hot_max_factor)),
+        action: WordAction::Take(|draft, value| {
+            draft.options.store.hot_max_factor = factor("hot_max_factor", value)?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "warm_max_factor",
+        doc: "items idle > cold lru age * this drop from warm lru",
+        default: Some(|options| format!("{:.2}", options.store.warm_max_factor)),
+        action: WordAction::Take(|draft, value| {
+            draft.options.store.warm_max_factor = factor("warm_max_factor", value)?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "temporary_ttl",
+        doc: "items that live no longer than so many seconds get a separate LRU and\n\
+              are not evicted (needs lru_maintainer; default: off)",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("temporary_ttl argument"))?;
+            draft.options.store.temporary_ttl_secs = Some(number("temporary_ttl", text)?);
+            Ok(())
+        }),
+    },
+    Word {
+        name: "modern",
+        doc: "the defaults of the next major version; currently the same",
+        default: None,
+        action: WordAction::Set(|_| {}),
+    },
+    Word {
+        name: "no_modern",
+        doc: "uses defaults of previous major version (1.4.x)",
+        default: None,
+        action: WordAction::Set(|draft| {
+            if !draft.slab_chunk_max_given {
+                draft.options.store.slab_chunk_max = limits::PAGE_BYTES;
+            }
+            draft.options.maxconns_fast = false;
+            draft.options.store.lru_segmented = false;
+            draft.options.store.hash_algorithm = HashAlgorithm::Jenkins;
+        }),
+    },
+    Word {
+        name: "relaxed_privileges",
+        doc: "serve the debugging commands that tests use, such as debugtime",
+        default: Some(|options| on_off(options.debug_commands)),
+        action: WordAction::Set(|draft| draft.options.debug_commands = true),
+    },
+    // Words that memcached itself has left without effect.
+    Word { name: "inline_ascii_resp", doc: "", default: None, action: WordAction::Set(|_| {}) },
+    Word { name: "no_inline_ascii_resp", doc: "", default: None, action: WordAction::Set(|_| {}) },
+    Word {
+        name: "resp_obj_mem_limit",
+        doc: "",
+        default: None,
+        action: WordAction::Take(|draft, _| {
+            draft.options.warnings.push(
+                "DEPRECATED: resp_obj_mem_limit no longer used. See read_buf_mem_limit".to_owned(),
+            );
+            Ok(())
+        }),
+    },
+    // Words that ask for the absence of what this build does not have: it does as they say.
+    off("no_drop_privileges"),
+    off("no_lru_crawler"),
+    off("no_slab_automove"),
+    off("no_slab_reassign"),
+    Word {
+        name: "slab_automove",
+        doc: "",
+        default: None,
+        action: WordAction::Take(|_, value| match value {
+            Some("0") => Ok(()),
+            _ => Err(UsageError::unsupported("-o slab_automove other than 0")),
+        }),
+    },
+    Word {
+        name: "read_buf_mem_limit",
+        doc: "",
+        default: None,
+        action: WordAction::Take(|_, value| match value {
+            Some("0") => Ok(()),
+            None => Err(missing("read_buf_mem_limit argument")),
+            Some(_) => Err(UsageError::unsupported("-o read_buf_mem_limit other than 0")),
+        }),
+    },
+    // Words that ask for what this build does not have.
+    unsupported("drop_privileges"),
+    unsupported("ext_compact_under"),
+    unsupported("ext_drop_under"),
+    unsupported("ext_drop_unread"),
+    unsupported("ext_io_depth"),
+    unsupported("ext_item_age"),
+    unsupported("ext_item_size"),
+    unsupported("ext_low_ttl"),
+    unsupported("ext_max_frag"),
+    unsupported("ext_max_sleep"),
+    unsupported("ext_page_size"),
+    unsupported("ext_path"),
+    unsupported("ext_recache_rate"),
+    unsupported("ext_threads"),
+    unsupported("ext_wbuf_size"),
+    unsupported("lru_crawler"),
+    unsupported("lru_crawler_sleep"),
+    unsupported("lru_crawler_tocrawl"),
+    unsupported("no_hashexpand"),
+    unsupported("proxy_arg"),
+    unsupported("proxy_config"),
+    unsupported("proxy_memprofile"),
+    unsupported("proxy_uring"),
+    unsupported("slab_automove_freeratio"),
+    unsupported("slab_automove_ratio"),
+    unsupported("slab_automove_window"),
+    unsupported("slab_reassign"),
+    unsupported("slab_sizes"),
+    unsupported("sock_cookie_id"),
+    unsupported("ssl_ca_cert"),
+    unsupported("ssl_chain_cert"),
+    unsupported("ssl_ciphers"),
+    unsupported("ssl_kernel_tls"),
+    unsupported("ssl_key"),
+    unsupported("ssl_keyformat"),
+    unsupported("ssl_min_version"),
+    unsupported("ssl_session_cache"),
+    unsupported("ssl_verify_mode"),
+    unsupported("ssl_wbuf_size"),
+    unsupported("tail_repair_time"),
+    unsupported("track_sizes"),
+    unsupported("watcher_logbuf_size"),
+    unsupported("worker_logbuf_size"),
+];
+
+const fn unsupported(name: &'static str) -> Word {
+    Word { name, doc: "", default: None, action: WordAction::Unsupported }
+}
+
+/// A word that turns off what is not there.
+const fn off(name: &'static str) -> Word {
+    Word { name, doc: "", default: None, action: WordAction::Set(|_| {}) }
+}
+
+fn on_off(enabled: bool) -> String {
+    if enabled { "enabled" } else { "disabled" }.to_owned()
+}
+
+fn missing(what: &str) -> UsageError {
+    UsageError::value(format!("Missing {what}"))
+}
+
+fn number<T: FromStr>(name: &str, text: &str) -> Result<T, UsageError> {
+    text.trim_start().parse().map_err(|_| invalid(name, text))
+}
+
+fn percent(name: &str, value: Option<&str>) -> Result<u32, UsageError> {
+    let text = value.ok_or_else(|| missing(&format!("{name} argument")))?;
+    let percent: i32 = number(name, text)?;
+    u32::try_from(percent)
+        .ok()
+        .filter(|percent| (1..HOT_WARM_PCT_MAX).contains(percent))
+        .ok_or_else(|| UsageError::value(format!("{name} must be > 1 and < 80")))
+}
+
+fn factor(name: &str, value: Option<&str>) -> Result<f64, UsageError> {
+    let text = value.ok_or_else(|| missing(&format!("{name} argument")))?;
+    let factor: f64 = number(name, text)?;
+    if factor > 0.0 && factor.is_finite() {
+        Ok(factor)
+    } else {
+        Err(UsageError::value(format!("{name} must be > 0")))
+    }
+}

@@ -1,0 +1,115 @@
+//! Resource limits: open files (`-c`), core files (`-r`), locked memory (`-k`).
+
+use std::io;
+
+use nix::sys::{
+    mman::{MlockAllFlags, mlockall},
+    resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+};
+
+use super::ProcessError;
+
+/// Makes room for `conn_limit` connections and `reserved` other files (listeners, event queues,
+/// standard streams), and gives the number of files that may be open now.
+///
+/// memcached sets both limits to exactly `-c` and so counts its own files as clients. Here the
+/// limit is only ever raised: a soft limit that is high enough stays, else it becomes what is
+/// needed, the hard limit too where that takes root. Where the hard limit has room for the
+/// connections but not for all of the reserve, it is used up and the reserve comes out of the
+/// connections, as in memcached.
+///
+/// # Errors
+///
+/// [`ProcessError::System`] when not even `conn_limit` files may be open.
+pub fn raise_open_files(conn_limit: u32, reserved: u32) -> Result<u64, ProcessError> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)
+        .map_err(|error| ProcessError::system("failed to getrlimit number of files", error))?;
+    let wanted = u64::from(conn_limit) + u64::from(reserved);
+    if soft >= wanted {
+        return Ok(soft);
+    }
+    if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
+        return Ok(wanted);
+    }
+    let possible = wanted.min(hard);
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, possible, hard);
+    match raised {
+        Ok(()) if possible >= u64::from(conn_limit) => Ok(possible),
+        _ => Err(ProcessError::system(
+            "failed to set rlimit for open files. Try starting as root or requesting smaller \
+             maxconns value.",
+            raised.err().map_or_else(
+                || io::Error::other(format!("the hard limit is {hard}")),
+                io::Error::from,
+            ),
+        )),
+    }
+}
+
+/// Allows core files of any size, or at least of the size of the hard limit.
+///
+/// # Errors
+///
+/// [`ProcessError::System`] when the limit is still 0 afterwards, so that no core file could be
+/// written at all.
+pub fn allow_core_dumps() -> Result<(), ProcessError> {
+    const STEP: &str = "failed to ensure corefile creation";
+    let (_, hard) =
+        getrlimit(Resource::RLIMIT_CORE).map_err(|error| ProcessError::system(STEP, error))?;
+    if setrlimit(Resource::RLIMIT_CORE, RLIM_INFINITY, RLIM_INFINITY).is_err() {
+        setrlimit(Resource::RLIMIT_CORE, hard, hard)
+            .map_err(|error| ProcessError::system(STEP, error))?;
+    }
+    match getrlimit(Resource::RLIMIT_CORE) {
+        Ok((0, _)) => Err(ProcessError::system(STEP, io::Error::other("the hard limit is 0"))),
+        Ok(_) => Ok(()),
+        Err(error) => Err(ProcessError::system(STEP, error)),
+    }
+}
+
+/// Keeps all memory of the process in RAM, now and later.
+///
+/// Call it before the item memory is mapped only where that mapping stays within
+/// `RLIMIT_MEMLOCK`: from then on each new mapping counts against it in full.
+///
+/// # Errors
+///
+/// What the system said; memcached warns (`warning: -k invalid, mlockall() failed: …`) and goes
+/// on.
+pub fn lock_memory() -> io::Result<()> {
+    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_are_raised_and_never_lowered() {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(raise_open_files(1, 1).unwrap(), soft, "enough already");
+        if hard > soft && hard < u64::from(u32::MAX) {
+            let limit = u32::try_from(soft + 1).unwrap();
+            assert_eq!(raise_open_files(limit, 0).unwrap(), soft + 1);
+        }
+        let (_, hard_after) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert!(hard_after >= hard);
+    }
+
+    #[test]
+    fn more_files_than_the_system_has_are_refused() {
+        // The kernel's bound on any process, root or not, is fs.nr_open, far below u32::MAX.
+        let error = raise_open_files(u32::MAX, 0).unwrap_err();
+        assert_eq!(error.exit_code(), super::super::exit::OS_ERROR);
+        assert!(error.to_string().starts_with("failed to set rlimit for open files."), "{error}");
+    }
+
+    #[test]
+    fn core_files_are_allowed_up_to_the_hard_limit() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+        match allow_core_dumps() {
+            Ok(()) => assert!(getrlimit(Resource::RLIMIT_CORE).unwrap().0 > 0),
+            Err(_) => assert_eq!(hard, 0, "only a hard limit of 0 is in the way"),
+        }
+    }
+}
