@@ -175,9 +175,9 @@ pub struct StoreOptions {
     /// between them; otherwise it is one list.
     pub lru_segmented: bool,
     /// `-o hot_lru_pct`: the share of a class's memory for HOT, in percent, 1 to 79.
-    pub hot_lru_pct: u32,
+    pub hot_lru_pct: u8,
     /// `-o warm_lru_pct`: the share of a class's memory for WARM, in percent, 1 to 79.
-    pub warm_lru_pct: u32,
+    pub warm_lru_pct: u8,
     /// `-o hot_max_factor`: an item leaves HOT when idle for longer than this times COLD's age.
     pub hot_max_factor: f64,
     /// `-o warm_max_factor`: an item leaves WARM when idle for longer than this times COLD's age.
@@ -371,10 +371,10 @@ const THREADS_DEFAULT: usize = 4;
 const REQS_PER_EVENT_DEFAULT: usize = 20;
 const GROWTH_FACTOR_DEFAULT: f64 = 1.25;
 const CHUNK_SIZE_MIN_DEFAULT: usize = 48;
-const HOT_LRU_PCT_DEFAULT: u32 = 20;
-const WARM_LRU_PCT_DEFAULT: u32 = 40;
+const HOT_LRU_PCT_DEFAULT: u8 = 20;
+const WARM_LRU_PCT_DEFAULT: u8 = 40;
 const HOT_MAX_FACTOR_DEFAULT: f64 = 0.2;
 const WARM_MAX_FACTOR_DEFAULT: f64 = 2.0;
 
 /// `hot_lru_pct` and `warm_lru_pct` together may take so much of a class; COLD has the rest.
-const HOT_WARM_PCT_MAX: u32 = 80;
+const HOT_WARM_PCT_MAX: u8 = 80;

@@ -346,10 +346,10 @@ fn number<T: FromStr>(name: &str, text: &str) -> Result<T, UsageError> {
     text.trim_start().parse().map_err(|_| invalid(name, text))
 }
 
-fn percent(name: &str, value: Option<&str>) -> Result<u32, UsageError> {
+fn percent(name: &str, value: Option<&str>) -> Result<u8, UsageError> {
     let text = value.ok_or_else(|| missing(&format!("{name} argument")))?;
     let percent: i32 = number(name, text)?;
-    u32::try_from(percent)
+    u8::try_from(percent)
         .ok()
         .filter(|percent| (1..HOT_WARM_PCT_MAX).contains(percent))
         .ok_or_else(|| UsageError::value(format!("{name} must be > 1 and < 80")))

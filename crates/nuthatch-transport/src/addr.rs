@@ -1,0 +1,395 @@
+//! Addresses as text: what `-l` takes, what a client connects to, where a socket stands.
+//!
+//! memcached's form of a listen address is
+//!
+//! ```text
+//! [notls:|btls:|mtls:] [proto[NAME]:] [tag[NAME]:|tag_NAME_:] host[:port]
+//! ```
+//!
+//! where the host is a name, an IPv4 address, `*`, or an IPv6 address in brackets (or without
+//! them, when no port follows). Besides, an address that begins with `/` or `unix:` is the path of
+//! a Unix socket; memcached has `-s` for one such socket and no way to have both.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use nuthatch_types::limits::PORT_DEFAULT;
+
+/// Where to listen, and what to speak there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ListenAddr {
+    /// The place.
+    pub place: Place,
+    /// What `proto[…]` says; `None` leaves it to the server's own default.
+    pub protocol: Option<ListenProtocol>,
+}
+
+/// A place to listen at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "callers build them")]
+pub enum Place {
+    /// TCP.
+    Tcp {
+        /// A name or an address; `None` is every address of the machine.
+        host: Option<String>,
+        /// The port; `None` is the server's default, 0 any free one.
+        port: Option<u16>,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// The protocols that a listener can be told to speak.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ListenProtocol {
+    /// Text alone.
+    Ascii,
+    /// The client's first byte decides.
+    Negotiating,
+}
+
+impl ListenAddr {
+    /// Every address of the machine, on the default port: what a server without `-l` listens at.
+    pub const ANY: Self = Self { place: Place::Tcp { host: None, port: None }, protocol: None };
+
+    /// A Unix socket.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self { place: Place::Unix(path.into()), protocol: None }
+    }
+
+    /// Reads a list as `-l` takes it: entries separated by `,` or `;`, empty ones passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`AddrError`] for the first entry that cannot be read.
+    pub fn parse_list(list: &str) -> Result<Vec<Self>, AddrError> {
+        list.split([',', ';']).filter(|entry| !entry.is_empty()).map(str::parse).collect()
+    }
+}
+
+impl FromStr for ListenAddr {
+    type Err = AddrError;
+
+    fn from_str(entry: &str) -> Result<Self, AddrError> {
+        for prefix in ["notls", "btls", "mtls"] {
+            if entry.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(':')) {
+                return Err(AddrError::TlsOnly { prefix });
+            }
+        }
+        let (protocol, rest) = match entry.strip_prefix("proto[") {
+            Some(rest) => {
+                let (name, rest) = bracketed(rest)
+                    .ok_or_else(|| AddrError::Protocol { spec: entry.to_owned() })?;
+                (Some(protocol(name)?), rest)
+            }
+            None => (None, entry),
+        };
+        if rest.starts_with("tag[") || rest.starts_with("tag_") {
+            return Err(AddrError::Tag { entry: entry.to_owned() });
+        }
+        let place = match unix_path(rest) {
+            Some(path) => Place::Unix(path.to_owned()),
+            None => {
+                let (host, port) = host_and_port(rest)?;
+                Place::Tcp { host: (host != "*").then(|| host.to_owned()), port }
+            }
+        };
+        Ok(Self { place, protocol })
+    }
+}
+
+/// What a client connects to.
+///
+/// ```
+/// use nuthatch_transport::ConnectAddr;
+///
+/// let tcp = |host: &str, port| ConnectAddr::Tcp { host: host.to_owned(), port };
+/// assert_eq!("cache.example".parse(), Ok(tcp("cache.example", 11211)));
+/// assert_eq!("[::1]:5".parse(), Ok(tcp("::1", 5)));
+/// assert_eq!("/run/nuthatch.sock".parse(), Ok(ConnectAddr::Unix("/run/nuthatch.sock".into())));
+/// ```
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "callers build them")]
+pub enum ConnectAddr {
+    /// TCP to a name or an address.
+    Tcp {
+        /// The name or address, an IPv6 one without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for ConnectAddr {
+    type Err = AddrError;
+
+    /// Reads `host[:port]` (port 11211 where none is given), or the path of a Unix socket that
+    /// begins with `/` or `unix:`. An optional `tcp:` may come first, so that what [`Local`] and
+    /// [`Peer`](crate::Peer) print can be read back.
+    fn from_str(text: &str) -> Result<Self, AddrError> {
+        if let Some(path) = unix_path(text) {
+            return Ok(Self::Unix(path.to_owned()));
+        }
+        let text = text.strip_prefix("tcp6:").or_else(|| text.strip_prefix("tcp:")).unwrap_or(text);
+        let (host, port) = host_and_port(text)?;
+        match port {
+            Some(0) => Err(AddrError::Port { port: "0".to_owned() }),
+            port => Ok(Self::Tcp { host: host.to_owned(), port: port.unwrap_or(PORT_DEFAULT) }),
+        }
+    }
+}
+
+impl fmt::Display for ConnectAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where a bound socket stands; prints as `stats conns` writes it (`tcp:127.0.0.1:11211`,
+/// `tcp6:[::1]:11211`, `unix:/run/nuthatch.sock`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "callers ask which it is")]
+pub enum Local {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write_tcp(f, *address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Writes a TCP address as `stats conns` does.
+pub(crate) fn write_tcp(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {
+    let family = if address.is_ipv4() { "tcp" } else { "tcp6" };
+    write!(f, "{family}:{address}")
+}
+
+/// Why text is not an address.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddrError {
+    /// No host where one must be.
+    #[error("address without a host: \"{entry}\"")]
+    NoHost {
+        /// The address.
+        entry: String,
+    },
+    /// Not a port number.
+    #[error("Invalid port number: \"{port}\"")]
+    Port {
+        /// What stands in its place.
+        port: String,
+    },
+    /// A bracket that is not closed, or something after it that is not a port.
+    #[error("Invalid IPV6 address: \"{entry}\"")]
+    Ipv6 {
+        /// The address.
+        entry: String,
+    },
+    /// `proto[` without its end.
+    #[error("Invalid protocol spec: \"{spec}\"")]
+    Protocol {
+        /// The address.
+        spec: String,
+    },
+    /// A protocol that listeners do not speak.
+    #[error("protocol \"{name}\" of a listener is unknown or not supported by this build yet")]
+    UnsupportedProtocol {
+        /// Its name.
+        name: String,
+    },
+    /// A prefix that only a server with TLS can honour.
+    #[error("'{prefix}' option is valid only when SSL is enabled")]
+    TlsOnly {
+        /// The prefix.
+        prefix: &'static str,
+    },
+    /// A tagged listener.
+    #[error("listener tags are not supported by this build yet: \"{entry}\"")]
+    Tag {
+        /// The address.
+        entry: String,
+    },
+}
+
+/// Splits `NAME]:rest`.
+fn bracketed(text: &str) -> Option<(&str, &str)> {
+    let (name, rest) = text.split_once(']')?;
+    Some((name, rest.strip_prefix(':')?))
+}
+
+/// Names may be shortened, as in memcached; the empty one may not.
+fn protocol(name: &str) -> Result<ListenProtocol, AddrError> {
+    if !name.is_empty() && "ascii".starts_with(name) {
+        Ok(ListenProtocol::Ascii)
+    } else if !name.is_empty() && "negotiating".starts_with(name) {
+        Ok(ListenProtocol::Negotiating)
+    } else {
+        Err(AddrError::UnsupportedProtocol { name: name.to_owned() })
+    }
+}
+
+fn unix_path(text: &str) -> Option<&Path> {
+    match text.strip_prefix("unix:") {
+        Some(path) if !path.is_empty() => Some(Path::new(path)),
+        None if text.starts_with('/') => Some(Path::new(text)),
+        _ => None,
+    }
+}
+
+/// Splits a host from a port. Two colons or more without brackets are an IPv6 address without a
+/// port.
+fn host_and_port(entry: &str) -> Result<(&str, Option<u16>), AddrError> {
+    let (host, port) = if let Some(rest) = entry.strip_prefix('[') {
+        let malformed = || AddrError::Ipv6 { entry: entry.to_owned() };
+        let (host, rest) = rest.split_once(']').ok_or_else(malformed)?;
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return Err(malformed()),
+        }
+    } else {
+        match entry.split_once(':') {
+            Some((_, rest)) if rest.contains(':') => (entry, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (entry, None),
+        }
+    };
+    if host.is_empty() {
+        return Err(AddrError::NoHost { entry: entry.to_owned() });
+    }
+    let port = port.map(parse_port).transpose()?;
+    Ok((host, port))
+}
+
+/// A port; -1 is any free one, as for `-p`.
+fn parse_port(port: &str) -> Result<u16, AddrError> {
+    match port {
+        "-1" => Ok(0),
+        _ if port.starts_with('+') => Err(AddrError::Port { port: port.to_owned() }),
+        _ => port.parse().map_err(|_| AddrError::Port { port: port.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: Option<u16>) -> ListenAddr {
+        let host = (host != "*").then(|| host.to_owned());
+        ListenAddr { place: Place::Tcp { host, port }, protocol: None }
+    }
+
+    #[test]
+    fn hosts_and_ports() {
+        for (text, expected) in [
+            ("127.0.0.1", tcp("127.0.0.1", None)),
+            ("127.0.0.1:5", tcp("127.0.0.1", Some(5))),
+            ("localhost:11211", tcp("localhost", Some(11211))),
+            ("*", tcp("*", None)),
+            ("*:11212", tcp("*", Some(11212))),
+            ("::1", tcp("::1", None)),
+            ("::", tcp("::", None)),
+            ("[::1]", tcp("::1", None)),
+            ("[::1]:5", tcp("::1", Some(5))),
+            ("host:-1", tcp("host", Some(0))),
+            ("/run/x.sock", ListenAddr::unix("/run/x.sock")),
+            ("unix:x.sock", ListenAddr::unix("x.sock")),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists() {
+        let list = ListenAddr::parse_list("127.0.0.1,::1;[::2]:5,,*").unwrap();
+        assert_eq!(
+            list,
+            [tcp("127.0.0.1", None), tcp("::1", None), tcp("::2", Some(5)), tcp("*", None)]
+        );
+        assert_eq!(ListenAddr::parse_list("").unwrap(), []);
+        assert!(ListenAddr::parse_list("127.0.0.1,x:y").is_err());
+    }
+
+    #[test]
+    fn protocols() {
+        let ascii: ListenAddr = "proto[ascii]:127.0.0.1:5".parse().unwrap();
+        assert_eq!(
+            ascii,
+            ListenAddr { protocol: Some(ListenProtocol::Ascii), ..tcp("127.0.0.1", Some(5)) }
+        );
+        let short: ListenAddr = "proto[nego]:*".parse().unwrap();
+        assert_eq!(short.protocol, Some(ListenProtocol::Negotiating));
+        for name in ["binary", "proxy", "", "asciii"] {
+            let error = format!("proto[{name}]:*").parse::<ListenAddr>().unwrap_err();
+            assert_eq!(error, AddrError::UnsupportedProtocol { name: name.to_owned() });
+        }
+        for spec in ["proto[ascii:*", "proto[ascii]*"] {
+            let error = spec.parse::<ListenAddr>().unwrap_err();
+            assert_eq!(error, AddrError::Protocol { spec: spec.to_owned() });
+        }
+        // A host may be called so.
+        assert_eq!("proto.example:5".parse(), Ok(tcp("proto.example", Some(5))));
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused() {
+        let error = |text: &str| text.parse::<ListenAddr>().unwrap_err().to_string();
+        for prefix in ["notls", "btls", "mtls"] {
+            assert_eq!(
+                error(&format!("{prefix}:127.0.0.1")),
+                format!("'{prefix}' option is valid only when SSL is enabled")
+            );
+        }
+        for tag in ["tag[a]:*", "tag_tools_:127.0.0.1", "proto[ascii]:tag_x_:*"] {
+            assert!(error(tag).starts_with("listener tags are not supported"), "{tag}");
+        }
+    }
+
+    #[test]
+    fn malformed_addresses() {
+        let error = |text: &str| text.parse::<ListenAddr>().unwrap_err();
+        for port in ["x", "", "65536", "-2", "+5", "5x"] {
+            assert_eq!(error(&format!("host:{port}")), AddrError::Port { port: port.to_owned() });
+        }
+        for entry in ["[::1", "[::1]x"] {
+            assert_eq!(error(entry), AddrError::Ipv6 { entry: entry.to_owned() });
+        }
+        for entry in [":5", "", "[]:5"] {
+            assert_eq!(error(entry), AddrError::NoHost { entry: entry.to_owned() });
+        }
+    }
+
+    #[test]
+    fn what_is_printed_can_be_connected_to() {
+        for (local, expected) in [
+            (Local::Tcp("127.0.0.1:5".parse().unwrap()), "127.0.0.1:5"),
+            (Local::Tcp("[::1]:5".parse().unwrap()), "[::1]:5"),
+            (Local::Unix("/x".into()), "unix:/x"),
+        ] {
+            let address: ConnectAddr = local.to_string().parse().unwrap();
+            assert_eq!(address.to_string(), expected);
+            assert_eq!(address.to_string().parse(), Ok(address));
+        }
+        assert!("host:0".parse::<ConnectAddr>().is_err());
+    }
+}
