@@ -1,2 +1,51 @@
-//! The automation of the workspace.
-fn main() {}
+//! The automation of the workspace: `cargo xtask <command>`.
+//!
+//! Every command works from any folder of the workspace, names no path of a particular machine and
+//! says what to install where something is missing.
+
+#![forbid(unsafe_code)]
+
+mod run;
+mod tidy;
+mod verify;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Result, bail};
+
+fn main() -> ExitCode {
+    let mut args = env::args().skip(1);
+    let command = args.next();
+    let rest: Vec<String> = args.collect();
+    match dispatch(command.as_deref(), &rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
+    match command {
+        Some("tidy") => tidy::run(),
+        Some("fuzz") => verify::fuzz(args),
+        Some("loom") => verify::loom(args),
+        Some("tsan") => verify::tsan(args),
+        Some("upstream-suite") => verify::upstream_suite(args),
+        None | Some("help" | "-h" | "--help") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Some(other) => bail!("no command {other:?}; `cargo xtask help` lists them"),
+    }
+}
+
+const HELP: &str = "\
+cargo xtask tidy                      check the rules that no compiler checks
+cargo xtask fuzz [target] [seconds]   fuzz one target, or each in turn (60 s)
+cargo xtask loom [filter]             every interleaving of the store's small parts
+cargo xtask tsan [package…]           tests under ThreadSanitizer (default: nuthatch-store)
+cargo xtask upstream-suite [args]     memcached's own tests against nuthatchd; wants the
+                                      script's path in UPSTREAM_SUITE, and MEMCACHED_GIT
+";

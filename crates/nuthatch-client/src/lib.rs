@@ -1,1 +1,3 @@
 //! An async memcached client.
+
+#![forbid(unsafe_code)]

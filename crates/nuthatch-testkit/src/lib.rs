@@ -1,1 +1,3 @@
 //! What the tests of the nuthatch workspace share.
+
+#![forbid(unsafe_code)]
