@@ -1,1 +1,31 @@
-//! A bounded slab and LRU cache engine with memcached's semantics, synchronous and embeddable.
+//! x
+#![deny(unsafe_code)]
+
+mod arena;
+#[cfg(any(test, fuzzing))]
+mod audit;
+mod clock;
+mod config;
+mod counters;
+mod error;
+mod index;
+mod item;
+mod lru;
+mod maintain;
+mod refs;
+mod store;
+#[cfg(test)]
+mod tests;
+
+// The public interface.
+pub use clock::SystemClock;
+pub use config::{Builder, Config};
+pub use counters::{ClassCounters, StoreCounters};
+pub use error::{ConfigError, StoreError};
+pub use item::{ItemView, Pieces};
+pub use maintain::{Maintenance, MaintenanceThread};
+pub use nuthatch_types as types;
+pub use store::{
+    ClassStats, Commit, Committed, Counted, Item, ItemGuard, MetaArith, MetaDelete, MetaGet,
+    MetaHit, MetaNumber, QueueStats, Reservation, Set, Store, StoreStats,
+};

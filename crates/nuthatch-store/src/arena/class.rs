@@ -1,0 +1,123 @@
+//! The ladder of slab classes: which chunk sizes exist, and which one an item needs.
+
+use nuthatch_types::limits::PAGE_BYTES;
+
+/// One more than the highest class number; class 0 is the global page pool.
+pub(crate) const CLASSES_MAX: usize = 64;
+
+/// The header that memcached's smallest class is computed with: its ladder is kept, number by
+/// number, although our header is smaller, so that `stats slabs` shows what operators know.
+const LADDER_HEADER_BYTES: usize = 48;
+
+/// The number of a slab class, 1 to 63.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct ClassId(u8);
+
+impl ClassId {
+    pub(crate) fn new(number: usize) -> Self {
+        assert!((1..CLASSES_MAX).contains(&number), "class numbers are 1 to 63");
+        Self(number.to_le_bytes()[0])
+    }
+
+    pub(crate) fn idx(self) -> usize {
+        usize::from(self.0)
+    }
+
+    pub(crate) fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// Chunk sizes by class number.
+#[derive(Debug)]
+pub(crate) struct Ladder {
+    /// `sizes[0]` is unused; `sizes[n]` is the chunk size of class `n`.
+    sizes: Vec<usize>,
+}
+
+impl Ladder {
+    /// memcached's ladder: from `48 + chunk_size_min`, each the factor times the one before,
+    /// rounded up to 8 bytes (or `unit`, where ids need more), and `chunk_max` last.
+    pub(crate) fn new(chunk_size_min: usize, factor: f64, chunk_max: usize, unit: usize) -> Self {
+        let mut sizes = vec![0];
+        let mut size = LADDER_HEADER_BYTES + chunk_size_min;
+        // The class below the last must be smaller than the last by the factor, and the numbers
+        // end at 63 whatever the factor is.
+        while sizes.len() < CLASSES_MAX - 1 && (size as f64) < chunk_max as f64 / factor {
+            size = size.next_multiple_of(unit);
+            sizes.push(size);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a positive number below chunk_max"
+            )]
+            let next = (size as f64 * factor) as usize;
+            // A factor close to 1 would not get on at all.
+            size = next.max(size + 1);
+        }
+        sizes.push(chunk_max);
+        Self { sizes }
+    }
+
+    /// The smallest class whose chunks hold so many bytes; `None` above the last.
+    pub(crate) fn class_for(&self, bytes: usize) -> Option<ClassId> {
+        let class = self.sizes.partition_point(|&size| size < bytes).max(1);
+        (class < self.sizes.len()).then(|| ClassId::new(class))
+    }
+
+    pub(crate) fn chunk_bytes(&self, class: ClassId) -> usize {
+        self.sizes[class.idx()]
+    }
+
+    pub(crate) fn chunks_per_page(&self, class: ClassId) -> usize {
+        PAGE_BYTES / self.chunk_bytes(class)
+    }
+
+    /// The class of the largest chunks, in whose LRU chained items live.
+    pub(crate) fn last(&self) -> ClassId {
+        ClassId::new(self.sizes.len() - 1)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ClassId> + use<> {
+        (1..self.sizes.len()).map(ClassId::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_ladder_is_memcacheds() {
+        let ladder = Ladder::new(48, 1.25, 512 << 10, 8);
+        assert_eq!(
+            ladder.sizes[1..],
+            [
+                96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944, 1184, 1480, 1856, 2320, 2904,
+                3632, 4544, 5680, 7104, 8880, 11104, 13880, 17352, 21696, 27120, 33904, 42384,
+                52984, 66232, 82792, 103496, 129376, 161720, 202152, 252696, 315872, 394840,
+                524288
+            ]
+        );
+    }
+
+    #[test]
+    fn every_size_has_the_smallest_class_that_holds_it() {
+        let ladder = Ladder::new(48, 1.25, 512 << 10, 8);
+        assert_eq!(ladder.class_for(1), Some(ClassId::new(1)));
+        assert_eq!(ladder.class_for(96), Some(ClassId::new(1)));
+        assert_eq!(ladder.class_for(97), Some(ClassId::new(2)));
+        assert_eq!(ladder.class_for(512 << 10), Some(ladder.last()));
+        assert_eq!(ladder.class_for((512 << 10) + 1), None);
+    }
+
+    #[test]
+    fn odd_settings_still_end_in_63_classes() {
+        for (min, factor, max) in [(1, 1.0001, 1 << 20), (48, 1.08, 1 << 20), (500, 9.0, 1 << 10)] {
+            let ladder = Ladder::new(min, factor, max, 8);
+            assert!(ladder.sizes.len() <= CLASSES_MAX);
+            assert!(ladder.sizes.is_sorted(), "{:?}", ladder.sizes);
+            assert_eq!(ladder.chunk_bytes(ladder.last()), max);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The audit: walk everything, check every invariant. For tests and fuzzing.
+//!
+//! It wants a store that nobody else is using at the moment.
+
+use std::collections::HashSet;
+
+use crate::Store;
+use crate::item::{CHAINED, LINKED, Queue, STATE_FREE, Sole};
+
+impl Store {
+    /// Panics where the store is not what it should be.
+    ///
+    /// `n_held` is how many chunks are in nobody's index or free list because the caller holds
+    /// reservations or guards of items since replaced; where the caller cannot tell, `None`.
+    pub fn audit(&self, n_held: Option<usize>) {
+        let inner = &*self.inner;
+        let (items, ladder) = (&inner.items, inner.slabs.ladder());
+
+        // Index: every id is a linked item, in the shard its key belongs to, once.
+        let mut linked = HashSet::new();
+        for number in 0..inner.index.n_shards() {
+            let shard = inner.index.lock_shard(number);
+            for id in shard.iter() {
+                assert!(linked.insert(id), "an item is in the index once");
+                let state = items.state(id);
+                assert!(state & LINKED != 0 && state & STATE_FREE == 0, "indexed items are linked");
+                assert!(items.refs(id) >= 1, "the index holds a reference");
+                let key = items.view(id, &shard).key();
+                let hash = inner.index.hash(key);
+                assert_eq!(shard.find(items, hash, key), Some(id), "an item is found by its key");
+            }
+        }
+
+        // Lists: both directions agree, counts and sums are right, all linked items are in one.
+        let mut n_listed = 0;
+        for class in ladder.iter() {
+            for queue in Queue::ALL {
+                let segment = inner.lru.lock(class, queue);
+                let (mut n, mut bytes, mut before, mut next) = (0, 0, None, segment.head);
+                while let Some(id) = next {
+                    assert!(linked.contains(&id), "listed items are in the index");
+                    assert_eq!(items.prev(id), before, "links agree in both directions");
+                    assert_eq!(items.queue(id), queue, "an item is in the list it says");
+                    assert_eq!(inner.lru_class(id), class, "an item is in its class's list");
+                    n += 1;
+                    bytes += items.total_bytes_of(id);
+                    (before, next) = (Some(id), items.next(id));
+                }
+                assert_eq!(segment.tail, before, "the tail is the last");
+                assert_eq!((segment.n_items, segment.bytes), (n, bytes), "a list knows its size");
+                n_listed += n;
+            }
+        }
+        assert_eq!(n_listed, linked.len(), "every item is in one list");
+
+        // Chunks: each is free, in an item, in a chain, or held by the caller.
+        let mut used = HashSet::new();
+        for &id in &linked {
+            assert!(used.insert(id));
+            if items.state(id) & CHAINED == 0 {
+                continue;
+            }
+            let view = items.view(id, &Sole);
+            let (len, mut next) = view.chain_info();
+            assert_eq!(view.pieces().map(<[u8]>::len).sum::<usize>(), len, "a chain is complete");
+            while let Some(chunk) = next {
+                assert!(used.insert(chunk), "a chunk is in one chain");
+                next = items.chain_next(chunk);
+            }
+        }
+        let mut n_missing = 0;
+        for class in ladder.iter() {
+            let usage = inner.slabs.usage(class);
+            inner.slabs.for_each_free(items.arena(), class, |id| {
+                assert_eq!(items.state(id), STATE_FREE, "free chunks say so");
+                assert!(!used.contains(&id), "a chunk is free or used");
+            });
+            let n_used = used.iter().filter(|&&id| items.arena().class(id) == class).count();
+            let n_gone = usage.n_chunks() - usage.n_free;
+            assert!(n_used <= n_gone, "class {}: {n_used} of {n_gone}", class.number());
+            n_missing += n_gone - n_used;
+        }
+        let n_bumps = inner.bumps.len();
+        if let Some(n_held) = n_held {
+            assert!(n_missing <= n_held + n_bumps, "{n_missing} chunks lost, {n_held} held");
+            assert!(n_missing >= n_held.saturating_sub(linked.len()) || n_held == 0);
+        }
+        let pages_max = inner.config.memory_limit / crate::types::limits::PAGE_BYTES;
+        let n_classes = ladder.iter().filter(|&class| inner.slabs.usage(class).n_pages > 0).count();
+        assert!(inner.slabs.n_owned_pages() <= pages_max + n_classes, "the limit holds");
+    }
+}

@@ -1,0 +1,160 @@
+//! The settings of a store, each with its range and its memcached name.
+
+use nuthatch_types::limits::{
+    ITEM_SIZE_DEFAULT, ITEM_SIZE_MAX, ITEM_SIZE_MIN, MEMORY_DEFAULT, PAGE_BYTES,
+};
+
+use crate::arena::RESERVE_BYTES_MAX;
+use crate::{ConfigError, Store};
+
+/// The settings of a [`Store`]; made by [`Store::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    pub(crate) config: Config,
+}
+
+/// Settings as the engine keeps them; read them back with [`Store::config`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Item memory in bytes (`-m`). The index is not part of it, as in memcached; see the crate
+    /// documentation for what comes on top.
+    pub memory_limit: usize,
+    /// The largest item in bytes, key and header counted (`-I`).
+    pub item_size_max: usize,
+    /// The ratio between neighbouring slab classes (`-f`).
+    pub growth_factor: f64,
+    /// Bytes for key, value and flags in the smallest class (`-n`).
+    pub chunk_size_min: usize,
+    /// The largest chunk in bytes (`-o slab_chunk_max`); larger items are chained.
+    pub slab_chunk_max: usize,
+    /// Whether items carry a CAS number (`-C` turns it off and saves 8 bytes an item).
+    pub cas: bool,
+    /// Whether a full store evicts (`-M` turns it off).
+    pub evictions: bool,
+    /// Whether the LRU has HOT, WARM and COLD queues (on) or is one list (`-o no_lru_maintainer`).
+    pub segmented: bool,
+    /// Share of a class's memory that HOT may hold, in percent (`-o hot_lru_pct`).
+    pub hot_lru_pct: u8,
+    /// Share of a class's memory that WARM may hold, in percent (`-o warm_lru_pct`).
+    pub warm_lru_pct: u8,
+    /// An idle item leaves HOT at this multiple of the COLD tail's age (`-o hot_max_factor`).
+    pub hot_max_factor: f64,
+    /// An idle item leaves WARM at this multiple of the COLD tail's age (`-o warm_max_factor`).
+    pub warm_max_factor: f64,
+    /// Items that live at most so many seconds go to TEMP, where nothing is bumped or evicted
+    /// (`-o temporary_ttl`); `None` is off.
+    pub temporary_ttl: Option<u32>,
+    /// How many items the index has room for from the start (`-o hashpower`); it grows by itself.
+    pub expected_items: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            config: Config {
+                memory_limit: MEMORY_DEFAULT,
+                item_size_max: ITEM_SIZE_DEFAULT,
+                growth_factor: 1.25,
+                chunk_size_min: 48,
+                slab_chunk_max: PAGE_BYTES / 2,
+                cas: true,
+                evictions: true,
+                segmented: true,
+                hot_lru_pct: 20,
+                warm_lru_pct: 40,
+                hot_max_factor: 0.2,
+                warm_max_factor: 2.0,
+                temporary_ttl: None,
+                expected_items: 0,
+            },
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
+        $($(#[$doc])*
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.config.$name = $name;
+            self
+        })*
+    };
+}
+
+impl Builder {
+    setters! {
+        /// Item memory in bytes; default 64 MiB, at least one page (1 MiB), at most 256 GiB.
+        memory_limit: usize;
+        /// The largest item in bytes, key and header counted; default 1 MiB, 1 KiB to 1 GiB, at
+        /// most the memory limit.
+        item_size_max: usize;
+        /// The ratio between neighbouring slab classes; default 1.25, above 1.
+        growth_factor: f64;
+        /// Bytes for key, value and flags in the smallest class; default 48, above 0.
+        chunk_size_min: usize;
+        /// The largest chunk in bytes; default half a page, 1 KiB to one page, a divisor of the
+        /// page.
+        slab_chunk_max: usize;
+        /// Whether items carry a CAS number; default yes.
+        cas: bool;
+        /// Whether a full store evicts; default yes.
+        evictions: bool;
+        /// Whether the LRU is segmented; default yes.
+        segmented: bool;
+        /// Share of a class's memory that HOT may hold, in percent; default 20, 1 to 79.
+        hot_lru_pct: u8;
+        /// Share of a class's memory that WARM may hold, in percent; default 40, 1 to 79, with
+        /// HOT at most 80.
+        warm_lru_pct: u8;
+        /// An idle item leaves HOT at this multiple of the COLD tail's age; default 0.2, above 0.
+        hot_max_factor: f64;
+        /// An idle item leaves WARM at this multiple of the COLD tail's age; default 2, above 0.
+        warm_max_factor: f64;
+        /// Items that live at most so many seconds are never bumped nor evicted; default none.
+        temporary_ttl: Option<u32>;
+        /// How many items the index has room for from the start; default 0, it grows by itself.
+        expected_items: usize;
+    }
+
+    /// Builds the store: reserves its address range and takes the first index memory.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::OutOfRange`] for a setting outside its range, [`ConfigError::Reserve`] where
+    /// the system refuses the address space.
+    pub fn build(self) -> Result<Store, ConfigError> {
+        let config = self.config;
+        let refuse = |setting, reason| Err(ConfigError::OutOfRange { setting, reason });
+        if !(PAGE_BYTES..=RESERVE_BYTES_MAX).contains(&config.memory_limit) {
+            return refuse("memory_limit", "must be 1 MiB to 256 GiB");
+        }
+        if !(ITEM_SIZE_MIN..=ITEM_SIZE_MAX).contains(&config.item_size_max) {
+            return refuse("item_size_max", "must be 1 KiB to 1 GiB");
+        }
+        if !config.growth_factor.is_finite() || config.growth_factor <= 1.0 {
+            return refuse("growth_factor", "must be above 1");
+        }
+        if config.chunk_size_min == 0 || config.chunk_size_min > config.slab_chunk_max {
+            return refuse("chunk_size_min", "must be above 0 and at most slab_chunk_max");
+        }
+        if !(ITEM_SIZE_MIN..=PAGE_BYTES).contains(&config.slab_chunk_max)
+            || !PAGE_BYTES.is_multiple_of(config.slab_chunk_max)
+        {
+            return refuse("slab_chunk_max", "must be 1 KiB to 1 MiB and divide 1 MiB");
+        }
+        let pct = 1..=79;
+        if !pct.contains(&config.hot_lru_pct) || !pct.contains(&config.warm_lru_pct) {
+            return refuse("hot_lru_pct and warm_lru_pct", "must be 1 to 79");
+        }
+        if config.hot_lru_pct + config.warm_lru_pct > 80 {
+            return refuse("hot_lru_pct and warm_lru_pct", "must not exceed 80 together");
+        }
+        let positive = |factor: f64| factor.is_finite() && factor > 0.0;
+        if !positive(config.hot_max_factor) || !positive(config.warm_max_factor) {
+            return refuse("hot_max_factor and warm_max_factor", "must be above 0");
+        }
+        Store::new(config)
+    }
+}

@@ -1,0 +1,530 @@
+//! Items in memory: the header, the payload behind it, and who may touch which byte when.
+//!
+//! ```text
+//!  0 state  u32   flags:16 | references:16            (see `refs`)
+//!  4 prev   u32 \ LRU links: ids of the neighbours     guarded by the LRU lock of the queue
+//!  8 next   u32 /
+//! 12 time   u32   last stored or bumped, store clock   \
+//! 16 expiry u32   deadline, store clock; 0 is never     > written under the shard lock
+//! 20 length u32   value:24 | key:8                     /
+//! 24 cas    u64   absent in stores without CAS
+//! 32 flags  u32   the client's; only where not 0
+//!    key    1 to 250 bytes
+//!    value  (or, for a chained item: its length u32, its first chunk u32)
+//! ```
+//!
+//! That is 32 bytes before the key, where memcached has 56, a NUL behind the key and a line end
+//! behind the value. The header is made of atomics, read and written `Relaxed`: the locks order
+//! them, and a slip in lock discipline is then a wrong answer and not undefined behaviour.
+//!
+//! A value that does not fit the largest chunk lies in a chain of chunks of their own:
+//!
+//! ```text
+//!  0 state u32   4 next u32   8 used u32   12 –          16 bytes of the value
+//! ```
+//!
+//! Access to payload goes through a witness ([`Quiet`]) that keeps A2 of [`crate::arena`]: a shard
+//! guard, an LRU guard over a linked item, a held reference, or sole ownership.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use nuthatch_types::{Cas, ItemFlags};
+
+use crate::arena::{Arena, ItemId};
+use crate::refs;
+
+/// Header words, 4 bytes each.
+pub(crate) const STATE_WORD: usize = 0;
+const PREV_WORD: usize = 1;
+const NEXT_WORD: usize = 2;
+const TIME_WORD: usize = 3;
+const EXPIRY_WORD: usize = 4;
+const LENGTH_WORD: usize = 5;
+/// Header double word, 8 bytes.
+const CAS_WORD64: usize = 3;
+
+/// Header words of a chunk in a chain.
+const CHAIN_NEXT_WORD: usize = 1;
+const CHAIN_USED_WORD: usize = 2;
+/// Bytes before the value bytes of a chunk in a chain.
+pub(crate) const CHAIN_HEADER_BYTES: usize = 16;
+/// What stands in place of the value of a chained item: length and first chunk.
+const CHAIN_INFO_BYTES: usize = 8;
+
+/// The chunk is on a free list.
+pub(crate) const STATE_FREE: u32 = 1 << 31;
+/// The item is in the index and, but for moments under its shard lock, in an LRU list.
+pub(crate) const LINKED: u32 = 1 << 16;
+/// Read at least once since it was stored.
+pub(crate) const FETCHED: u32 = 1 << 17;
+/// Read again since; the LRU owes it a move.
+pub(crate) const ACTIVE: u32 = 1 << 18;
+/// The value lies in a chain of chunks.
+pub(crate) const CHAINED: u32 = 1 << 19;
+/// Marked out of date by a meta command; readers are told.
+pub(crate) const STALE: u32 = 1 << 20;
+/// A reader has been told that it is the one to recache the item.
+pub(crate) const TOKEN_SENT: u32 = 1 << 21;
+/// The key came in base64 and goes out so.
+pub(crate) const KEY_BINARY: u32 = 1 << 22;
+/// The client's flags stand before the key.
+const CLIENT_FLAGS: u32 = 1 << 23;
+const QUEUE_SHIFT: u32 = 24;
+const QUEUE_MASK: u32 = 0b11 << QUEUE_SHIFT;
+/// A chunk of a chain, not an item.
+const CHAIN_CHUNK: u32 = 1 << 26;
+
+/// The longest value that the length word can say: the largest chunk is a page, 2^20.
+const VALUE_LEN_MAX: usize = (1 << 24) - 1;
+
+/// The queue of its class's LRU that an item is in; guarded by the shard lock.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Queue {
+    Hot = 0,
+    Warm = 1,
+    Cold = 2,
+    Temp = 3,
+}
+
+impl Queue {
+    pub(crate) const ALL: [Self; 4] = [Self::Hot, Self::Warm, Self::Cold, Self::Temp];
+}
+
+/// What a new item is made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Birth<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) flags: ItemFlags,
+    pub(crate) expiry: u32,
+    pub(crate) value_len: usize,
+    pub(crate) key_is_binary: bool,
+}
+
+/// Keeps A2 for the items its holder looks at: their payload does not change and their chunks are
+/// not freed while it lives. Implemented by what can promise that and nothing else.
+pub(crate) trait Quiet {}
+
+/// A reference held by hand: the witness of whoever counted one up and has not counted it down.
+#[derive(Debug)]
+pub(crate) struct Held;
+impl Quiet for Held {}
+
+/// Sole ownership of a chunk that is in no index, list or chain.
+#[derive(Debug)]
+pub(crate) struct Sole;
+impl Quiet for Sole {}
+
+/// The arena, read as items.
+#[derive(Debug)]
+pub(crate) struct Items {
+    arena: Arena,
+    /// 32 with CAS, 24 without.
+    header_bytes: usize,
+}
+
+impl Items {
+    pub(crate) fn new(arena: Arena, cas: bool) -> Self {
+        Self { arena, header_bytes: if cas { 32 } else { 24 } }
+    }
+
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// What an item takes in all, in bytes, before rounding up to a chunk.
+    pub(crate) fn total_bytes(&self, key_len: usize, flags: ItemFlags, value_len: usize) -> usize {
+        self.header_bytes + flags_bytes(flags) + key_len + value_len
+    }
+
+    /// What the first chunk of a chained item holds, in bytes.
+    pub(crate) fn chain_head_bytes(&self, key_len: usize, flags: ItemFlags) -> usize {
+        self.total_bytes(key_len, flags, CHAIN_INFO_BYTES)
+    }
+
+    /// Writes a new item into a chunk: header, flags and key; one reference, not linked, its value
+    /// still to be written. The caller owns the chunk alone (`_owner`).
+    pub(crate) fn write_new(&self, id: ItemId, birth: Birth<'_>, chained: bool, _owner: &Sole) {
+        let Birth { key, flags, expiry, value_len, key_is_binary } = birth;
+        let mut state = 1;
+        if flags.0 != 0 {
+            state |= CLIENT_FLAGS;
+        }
+        if key_is_binary {
+            state |= KEY_BINARY;
+        }
+        if chained {
+            state |= CHAINED;
+        }
+        let stored_len = if chained { 0 } else { value_len };
+        assert!(stored_len <= VALUE_LEN_MAX && key.len() <= 250);
+        #[expect(clippy::cast_possible_truncation, reason = "bounded by the assertion above")]
+        let length = (stored_len as u32) << 8 | key.len() as u32;
+        self.arena.word(id, STATE_WORD).store(state, Relaxed);
+        self.arena.word(id, PREV_WORD).store(0, Relaxed);
+        self.arena.word(id, NEXT_WORD).store(0, Relaxed);
+        self.arena.word(id, TIME_WORD).store(0, Relaxed);
+        self.arena.word(id, EXPIRY_WORD).store(expiry, Relaxed);
+        self.arena.word(id, LENGTH_WORD).store(length, Relaxed);
+        self.set_cas(id, Cas(0));
+        let mut at = self.header_bytes;
+        if flags.0 != 0 {
+            self.payload_mut(id, at, 4, _owner).copy_from_slice(&flags.0.to_ne_bytes());
+            at += 4;
+        }
+        self.payload_mut(id, at, key.len(), _owner).copy_from_slice(key);
+        if chained {
+            let total = u32::try_from(value_len).expect("values are at most 1 GiB");
+            let info = self.payload_mut(id, at + key.len(), CHAIN_INFO_BYTES, _owner);
+            info[..4].copy_from_slice(&total.to_ne_bytes());
+            info[4..].fill(0);
+        }
+    }
+
+    /// Sets the first chunk of a chained item. The caller owns the item alone.
+    pub(crate) fn set_chain(&self, id: ItemId, first: ItemId, owner: &Sole) {
+        let at = self.value_at(id) + 4;
+        let word = ItemId::to_word(Some(first));
+        self.payload_mut(id, at, 4, owner).copy_from_slice(&word.to_ne_bytes());
+    }
+
+    /// Makes a chunk a link of a chain, empty, the last one. The caller owns it alone.
+    pub(crate) fn write_new_chain(&self, chunk: ItemId, _owner: &Sole) {
+        self.arena.word(chunk, STATE_WORD).store(CHAIN_CHUNK | 1, Relaxed);
+        self.arena.word(chunk, CHAIN_NEXT_WORD).store(0, Relaxed);
+        self.arena.word(chunk, CHAIN_USED_WORD).store(0, Relaxed);
+    }
+
+    pub(crate) fn chain_next(&self, chunk: ItemId) -> Option<ItemId> {
+        ItemId::from_word(self.arena.word(chunk, CHAIN_NEXT_WORD).load(Relaxed))
+    }
+
+    pub(crate) fn set_chain_next(&self, chunk: ItemId, next: ItemId) {
+        self.arena.word(chunk, CHAIN_NEXT_WORD).store(ItemId::to_word(Some(next)), Relaxed);
+    }
+
+    pub(crate) fn chain_used(&self, chunk: ItemId) -> usize {
+        self.arena.word(chunk, CHAIN_USED_WORD).load(Relaxed) as usize
+    }
+
+    pub(crate) fn set_chain_used(&self, chunk: ItemId, bytes: usize) {
+        let bytes = u32::try_from(bytes).expect("a chunk is at most a page");
+        self.arena.word(chunk, CHAIN_USED_WORD).store(bytes, Relaxed);
+    }
+
+    /// Bytes of a chain's chunk that the value may use, from `from` on.
+    pub(crate) fn chain_space<'a>(
+        &'a self,
+        chunk: ItemId,
+        from: usize,
+        to: usize,
+        owner: &'a Sole,
+    ) -> &'a mut [u8] {
+        self.payload_mut(chunk, CHAIN_HEADER_BYTES + from, to - from, owner)
+    }
+
+    /// The value bytes of an unchained item, to write. The caller owns the item alone.
+    pub(crate) fn value_space<'a>(&'a self, id: ItemId, owner: &'a Sole) -> &'a mut [u8] {
+        debug_assert!(self.state(id) & CHAINED == 0);
+        self.payload_mut(id, self.value_at(id), self.stored_len(id), owner)
+    }
+
+    /// The value bytes of a linked, unchained item, to change where they stand; `None` while
+    /// anybody else may be reading them. `_lock` is the item's shard lock.
+    #[expect(unsafe_code, reason = "hands out bytes to write")]
+    pub(crate) fn value_in_place<'a>(
+        &'a self,
+        id: ItemId,
+        _lock: &'a mut impl Quiet,
+    ) -> Option<&'a mut [u8]> {
+        if self.state(id) & CHAINED != 0 || !refs::is_unshared(self.arena.word(id, STATE_WORD)) {
+            return None;
+        }
+        // SAFETY: A2: the shard lock is held for the life of the result and the index has the only
+        // reference, so no pin exists and none can be made.
+        Some(unsafe { self.arena.bytes_mut(id, self.value_at(id), self.stored_len(id)) })
+    }
+
+    /// Looks at an item.
+    pub(crate) fn view<'a>(&'a self, id: ItemId, witness: &'a impl Quiet) -> ItemView<'a> {
+        let _ = witness;
+        ItemView { items: self, id }
+    }
+
+    pub(crate) fn state(&self, id: ItemId) -> u32 {
+        self.arena.word(id, STATE_WORD).load(Relaxed)
+    }
+
+    /// Adds state flags; the caller holds the shard lock or owns the item.
+    pub(crate) fn set_state(&self, id: ItemId, flags: u32) {
+        self.arena.word(id, STATE_WORD).fetch_or(flags, Relaxed);
+    }
+
+    /// Removes state flags; the caller holds the shard lock or owns the item.
+    pub(crate) fn clear_state(&self, id: ItemId, flags: u32) {
+        self.arena.word(id, STATE_WORD).fetch_and(!flags, Relaxed);
+    }
+
+    pub(crate) fn queue(&self, id: ItemId) -> Queue {
+        Queue::ALL[((self.state(id) & QUEUE_MASK) >> QUEUE_SHIFT) as usize]
+    }
+
+    pub(crate) fn set_queue(&self, id: ItemId, queue: Queue) {
+        self.clear_state(id, QUEUE_MASK);
+        self.set_state(id, (queue as u32) << QUEUE_SHIFT);
+    }
+
+    /// Adds a reference; the caller holds the shard lock and the item is linked.
+    pub(crate) fn retain(&self, id: ItemId) -> bool {
+        refs::retain(self.arena.word(id, STATE_WORD))
+    }
+
+    /// Drops a reference; true for the last one.
+    #[must_use = "the last one to leave frees the chunk"]
+    pub(crate) fn release(&self, id: ItemId) -> bool {
+        refs::release(self.arena.word(id, STATE_WORD))
+    }
+
+    pub(crate) fn is_unshared(&self, id: ItemId) -> bool {
+        refs::is_unshared(self.arena.word(id, STATE_WORD))
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn refs(&self, id: ItemId) -> u32 {
+        self.state(id) & refs::REFS_MASK
+    }
+
+    pub(crate) fn prev(&self, id: ItemId) -> Option<ItemId> {
+        ItemId::from_word(self.arena.word(id, PREV_WORD).load(Relaxed))
+    }
+
+    pub(crate) fn set_prev(&self, id: ItemId, prev: Option<ItemId>) {
+        self.arena.word(id, PREV_WORD).store(ItemId::to_word(prev), Relaxed);
+    }
+
+    pub(crate) fn next(&self, id: ItemId) -> Option<ItemId> {
+        ItemId::from_word(self.arena.word(id, NEXT_WORD).load(Relaxed))
+    }
+
+    pub(crate) fn set_next(&self, id: ItemId, next: Option<ItemId>) {
+        self.arena.word(id, NEXT_WORD).store(ItemId::to_word(next), Relaxed);
+    }
+
+    pub(crate) fn time(&self, id: ItemId) -> u32 {
+        self.arena.word(id, TIME_WORD).load(Relaxed)
+    }
+
+    pub(crate) fn set_time(&self, id: ItemId, time: u32) {
+        self.arena.word(id, TIME_WORD).store(time, Relaxed);
+    }
+
+    pub(crate) fn expiry(&self, id: ItemId) -> u32 {
+        self.arena.word(id, EXPIRY_WORD).load(Relaxed)
+    }
+
+    pub(crate) fn set_expiry(&self, id: ItemId, expiry: u32) {
+        self.arena.word(id, EXPIRY_WORD).store(expiry, Relaxed);
+    }
+
+    pub(crate) fn cas(&self, id: ItemId) -> Cas {
+        if self.header_bytes < 32 {
+            return Cas(0);
+        }
+        Cas(self.arena.word64(id, CAS_WORD64).load(Relaxed))
+    }
+
+    pub(crate) fn set_cas(&self, id: ItemId, cas: Cas) {
+        if self.header_bytes == 32 {
+            self.arena.word64(id, CAS_WORD64).store(cas.0, Relaxed);
+        }
+    }
+
+    /// What an item takes in all, in bytes, before rounding up to chunks. The sizes are written
+    /// once, before anybody else knows the item; the caller has a lock or reference that keeps it.
+    pub(crate) fn total_bytes_of(&self, id: ItemId) -> usize {
+        let state = self.state(id);
+        let flags = if state & CLIENT_FLAGS == 0 { 0 } else { 4 };
+        let value_len = if state & CHAINED == 0 {
+            self.stored_len(id)
+        } else {
+            ItemView { items: self, id }.chain_info().0
+        };
+        self.header_bytes + flags + self.key_len(id) + value_len
+    }
+
+    fn key_len(&self, id: ItemId) -> usize {
+        (self.arena.word(id, LENGTH_WORD).load(Relaxed) & 0xff) as usize
+    }
+
+    fn stored_len(&self, id: ItemId) -> usize {
+        (self.arena.word(id, LENGTH_WORD).load(Relaxed) >> 8) as usize
+    }
+
+    fn key_at(&self, id: ItemId) -> usize {
+        self.header_bytes + if self.state(id) & CLIENT_FLAGS == 0 { 0 } else { 4 }
+    }
+
+    fn value_at(&self, id: ItemId) -> usize {
+        self.key_at(id) + self.key_len(id)
+    }
+
+    #[expect(unsafe_code, reason = "hands out bytes to write")]
+    #[expect(clippy::mut_from_ref, reason = "the owner has the chunk to itself")]
+    fn payload_mut<'a>(
+        &'a self,
+        id: ItemId,
+        at: usize,
+        len: usize,
+        _owner: &'a Sole,
+    ) -> &'a mut [u8] {
+        // SAFETY: A2: the caller owns the chunk alone, says its `Sole`.
+        unsafe { self.arena.bytes_mut(id, at, len) }
+    }
+}
+
+const fn flags_bytes(flags: ItemFlags) -> usize {
+    if flags.0 == 0 { 0 } else { 4 }
+}
+
+/// An item, looked at in place.
+///
+/// It borrows the cache's own memory: inside [`Store::get`](crate::Store::get) under the lock that
+/// keeps the item still, or through an [`ItemGuard`](crate::ItemGuard) that holds it.
+#[derive(Clone, Copy)]
+pub struct ItemView<'a> {
+    items: &'a Items,
+    id: ItemId,
+}
+
+impl<'a> ItemView<'a> {
+    /// The key's bytes.
+    pub fn key(&self) -> &'a [u8] {
+        self.payload(self.items.key_at(self.id), self.items.key_len(self.id))
+    }
+
+    /// Whether the key came in base64 in a meta command and is shown so.
+    pub fn key_is_binary(&self) -> bool {
+        self.items.state(self.id) & KEY_BINARY != 0
+    }
+
+    /// The value's length in bytes.
+    pub fn len(&self) -> usize {
+        if self.is_chained() { self.chain_info().0 } else { self.items.stored_len(self.id) }
+    }
+
+    /// Whether the value has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value where it lies in one piece, which is always so for items that fit the largest
+    /// chunk (512 KiB unless configured otherwise).
+    pub fn contiguous(&self) -> Option<&'a [u8]> {
+        if self.is_chained() {
+            return None;
+        }
+        Some(self.payload(self.items.value_at(self.id), self.items.stored_len(self.id)))
+    }
+
+    /// The value's pieces, in order: one, or the chunks of a chain.
+    pub fn pieces(&self) -> Pieces<'a> {
+        let next =
+            if self.is_chained() { Next::Chunk(self.chain_info().1) } else { Next::Whole(*self) };
+        Pieces { items: self.items, next }
+    }
+
+    /// A copy of the value.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(self.len());
+        self.pieces().for_each(|piece| copy.extend_from_slice(piece));
+        copy
+    }
+
+    /// The client's flags.
+    pub fn flags(&self) -> ItemFlags {
+        if self.items.state(self.id) & CLIENT_FLAGS == 0 {
+            return ItemFlags(0);
+        }
+        let bytes = self.payload(self.items.header_bytes, 4);
+        ItemFlags(u32::from_ne_bytes(bytes.try_into().expect("four bytes were asked for")))
+    }
+
+    /// The CAS number; 0 in a store without CAS.
+    pub fn cas(&self) -> Cas {
+        self.items.cas(self.id)
+    }
+
+    pub(crate) fn is_chained(&self) -> bool {
+        self.items.state(self.id) & CHAINED != 0
+    }
+
+    pub(crate) fn id(&self) -> ItemId {
+        self.id
+    }
+
+    /// What the item takes in all, in bytes, before rounding up to chunks; `stats items` sums it
+    /// up as `mem_requested`.
+    pub fn total_bytes(&self) -> usize {
+        self.items.total_bytes_of(self.id)
+    }
+
+    /// The value's length and the first chunk of its chain.
+    pub(crate) fn chain_info(&self) -> (usize, Option<ItemId>) {
+        let info = self.payload(self.items.value_at(self.id), CHAIN_INFO_BYTES);
+        let word = |at: usize| {
+            u32::from_ne_bytes(info[at..at + 4].try_into().expect("four bytes were asked for"))
+        };
+        (word(0) as usize, ItemId::from_word(word(4)))
+    }
+
+    #[expect(unsafe_code, reason = "hands out bytes of the item")]
+    fn payload(&self, at: usize, len: usize) -> &'a [u8] {
+        // SAFETY: A2: `Items::view` tied `'a` to a witness that keeps the item's bytes quiet.
+        unsafe { self.items.arena.bytes(self.id, at, len) }
+    }
+}
+
+impl std::fmt::Debug for ItemView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ItemView")
+            .field("key", &self.key().escape_ascii().to_string())
+            .field("len", &self.len())
+            .field("flags", &self.flags())
+            .field("cas", &self.cas())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The pieces of a value; made by [`ItemView::pieces`].
+#[derive(Clone, Debug)]
+pub struct Pieces<'a> {
+    items: &'a Items,
+    next: Next<'a>,
+}
+
+#[derive(Clone, Debug)]
+enum Next<'a> {
+    Whole(ItemView<'a>),
+    Chunk(Option<ItemId>),
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    #[expect(unsafe_code, reason = "hands out bytes of the item")]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        match self.next {
+            Next::Whole(view) => {
+                self.next = Next::Chunk(None);
+                view.contiguous()
+            }
+            Next::Chunk(chunk) => {
+                let chunk = chunk?;
+                self.next = Next::Chunk(self.items.chain_next(chunk));
+                let used = self.items.chain_used(chunk);
+                // SAFETY: A2: the chunk belongs to the chain of an item whose view, and so whose
+                // witness, lives as long as `'a`; a chain is freed with its item.
+                Some(unsafe { self.items.arena.bytes(chunk, CHAIN_HEADER_BYTES, used) })
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The LRU lists: four queues a class, each with its own lock.
+//!
+//! ```text
+//!            stored              idle or too many          evicted
+//!  ─────────► HOT ─────────────────────► COLD ──────────────────►
+//!              │ active                ▲   │ active
+//!              └───────► WARM ─────────┘   │
+//!                         ▲ └─ active ─┐   │
+//!                         └────────────┴───┘
+//!
+//!  stored with a short life ──► TEMP ──► expires
+//! ```
+//!
+//! Reading an item twice marks it ACTIVE and moves nothing; moves happen at the tails, when the
+//! maintainer or a store in need of memory pulls them (`store/pull.rs`). A flat LRU uses COLD only.
+//!
+//! The lists are links of ids in the item headers, so there is nothing unsafe about them: a wrong
+//! link is a wrong list. An item is in the list that its state word names; both change under its
+//! shard lock, and the list itself under the list's lock, which comes after the shard's.
+
+use crossbeam::utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::arena::{CLASSES_MAX, ClassId, ItemId};
+use crate::item::{Items, Queue, Quiet};
+
+/// All lists.
+#[derive(Debug)]
+pub(crate) struct Lru {
+    segments: Box<[CachePadded<Mutex<Segment>>]>,
+}
+
+/// One queue of one class.
+#[derive(Debug, Default)]
+pub(crate) struct Segment {
+    pub(crate) head: Option<ItemId>,
+    pub(crate) tail: Option<ItemId>,
+    pub(crate) n_items: usize,
+    /// The items' total sizes, before rounding up to chunks.
+    pub(crate) bytes: usize,
+    pub(crate) stats: SegmentStats,
+}
+
+/// What has happened at the tail of a queue; names as in `stats items`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SegmentStats {
+    pub(crate) evicted: u64,
+    pub(crate) evicted_nonzero: u64,
+    pub(crate) evicted_time: u32,
+    pub(crate) evicted_unfetched: u64,
+    pub(crate) evicted_active: u64,
+    pub(crate) expired_unfetched: u64,
+    pub(crate) outofmemory: u64,
+    pub(crate) reclaimed: u64,
+    pub(crate) lrutail_reflocked: u64,
+    pub(crate) moves_to_cold: u64,
+    pub(crate) moves_to_warm: u64,
+    pub(crate) moves_within_lru: u64,
+    pub(crate) direct_reclaims: u64,
+}
+
+/// A locked list. The items in it stay linked, and so keep their bytes (A2), while it is held:
+/// unlinking needs this lock too.
+#[derive(Debug)]
+pub(crate) struct SegmentGuard<'a>(MutexGuard<'a, Segment>);
+
+impl Quiet for SegmentGuard<'_> {}
+
+impl std::ops::Deref for SegmentGuard<'_> {
+    type Target = Segment;
+
+    fn deref(&self) -> &Segment {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for SegmentGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Segment {
+        &mut self.0
+    }
+}
+
+impl Lru {
+    pub(crate) fn new() -> Self {
+        Self {
+            segments: (0..CLASSES_MAX * Queue::ALL.len()).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    pub(crate) fn lock(&self, class: ClassId, queue: Queue) -> SegmentGuard<'_> {
+        SegmentGuard(self.segments[class.idx() * Queue::ALL.len() + queue as usize].lock())
+    }
+}
+
+impl Segment {
+    /// Puts an item at the head; it is in no list.
+    pub(crate) fn push_head(&mut self, items: &Items, id: ItemId, bytes: usize) {
+        items.set_prev(id, None);
+        items.set_next(id, self.head);
+        match self.head {
+            Some(head) => items.set_prev(head, Some(id)),
+            None => self.tail = Some(id),
+        }
+        self.head = Some(id);
+        self.n_items += 1;
+        self.bytes += bytes;
+    }
+
+    /// Takes an item out; it is in this list.
+    pub(crate) fn unlink(&mut self, items: &Items, id: ItemId, bytes: usize) {
+        let (prev, next) = (items.prev(id), items.next(id));
+        match prev {
+            Some(prev) => items.set_next(prev, next),
+            None => {
+                debug_assert_eq!(self.head, Some(id));
+                self.head = next;
+            }
+        }
+        match next {
+            Some(next) => items.set_prev(next, prev),
+            None => {
+                debug_assert_eq!(self.tail, Some(id));
+                self.tail = prev;
+            }
+        }
+        items.set_prev(id, None);
+        items.set_next(id, None);
+        self.n_items -= 1;
+        self.bytes -= bytes;
+    }
+}

@@ -1,0 +1,142 @@
+//! Where chunks come from and go to: allocation under pressure, linking, and freeing.
+
+use nuthatch_types::Cas;
+
+use super::Inner;
+use super::pull::Pull;
+use crate::StoreError;
+use crate::arena::{ClassId, ItemId};
+use crate::counters::{ClassCounter, Counter};
+use crate::index::{Hash, ShardGuard};
+use crate::item::{CHAIN_HEADER_BYTES, CHAINED, LINKED, Queue, Sole};
+
+/// How often a store tries to make room before it gives up, as in memcached.
+const ALLOC_TRIES: u64 = 10;
+
+impl Inner {
+    /// Takes a chunk of a class, evicting if need be.
+    pub(crate) fn alloc(&self, class: ClassId) -> Result<ItemId, StoreError> {
+        for round in 0..ALLOC_TRIES {
+            if !self.config.segmented {
+                // A flat LRU has no maintainer to take away what has expired.
+                self.pull_tail(class, Queue::Cold, Pull::DRAIN);
+            }
+            if let Some(id) = self.slabs.take(self.items.arena(), class) {
+                if round > 0 {
+                    self.lru.lock(class, Queue::Cold).stats.direct_reclaims += round;
+                }
+                return Ok(id);
+            }
+            if self.pull_tail(class, Queue::Cold, Pull::EVICT) > 0 {
+                continue;
+            }
+            if !self.config.segmented {
+                break;
+            }
+            // Nothing in COLD: push HOT down, and WARM where HOT is empty too. memcached leaves
+            // WARM to its maintainer and may find no memory in a class that is all warm.
+            if self.pull_tail(class, Queue::Hot, Pull::DRAIN) == 0 {
+                self.pull_tail(class, Queue::Warm, Pull::DRAIN);
+            }
+        }
+        self.lru.lock(class, Queue::Cold).stats.outofmemory += 1;
+        Err(StoreError::NoMemory { class: class.number() })
+    }
+
+    /// Drops a reference; the last one frees the item.
+    pub(crate) fn drop_ref(&self, id: ItemId) {
+        if self.items.release(id) {
+            debug_assert!(self.items.state(id) & LINKED == 0, "the index holds a reference");
+            self.free(id);
+        }
+    }
+
+    /// Gives an item's chunks back; the caller dropped its last reference.
+    fn free(&self, id: ItemId) {
+        if self.items.state(id) & CHAINED != 0 {
+            let owner = Sole;
+            let mut next = self.items.view(id, &owner).chain_info().1;
+            while let Some(chunk) = next {
+                next = self.items.chain_next(chunk);
+                self.slabs.give(self.items.arena(), chunk);
+            }
+        }
+        self.slabs.give(self.items.arena(), id);
+    }
+
+    /// Takes a chunk for the next link of a chain of which `left` bytes are still to come: the
+    /// last link is as small as it can be.
+    pub(crate) fn alloc_chain_chunk(&self, left: usize) -> Result<(ItemId, usize), StoreError> {
+        let ladder = self.slabs.ladder();
+        let last = ladder.last();
+        let fitting = ladder.class_for(left + CHAIN_HEADER_BYTES).unwrap_or(last);
+        let (id, class) = match self.alloc(fitting) {
+            Ok(id) => (id, fitting),
+            // Classes in between hold only such ends and may have nothing to evict.
+            Err(error) if fitting == last => return Err(error),
+            Err(_) => (self.alloc(last)?, last),
+        };
+        self.items.write_new_chain(id, &Sole);
+        Ok((id, ladder.chunk_bytes(class) - CHAIN_HEADER_BYTES))
+    }
+
+    /// Links a new item whose key is not in the index; false (and the item freed) when the index
+    /// has no memory to grow.
+    #[must_use = "the item is gone if there was no memory"]
+    pub(crate) fn link(
+        &self,
+        shard: &mut ShardGuard<'_>,
+        hash: Hash,
+        id: ItemId,
+        cas: Cas,
+    ) -> bool {
+        if !shard.insert(&self.items, hash, id) {
+            self.drop_ref(id);
+            return false;
+        }
+        self.link_in_lru(id, cas);
+        true
+    }
+
+    /// Puts a new item in the place of an old one of the same key.
+    pub(crate) fn relink(
+        &self,
+        shard: &mut ShardGuard<'_>,
+        hash: Hash,
+        old: ItemId,
+        new: ItemId,
+        cas: Cas,
+    ) {
+        shard.replace(hash, old, new);
+        self.unlink_from_lru(old);
+        self.link_in_lru(new, cas);
+    }
+
+    fn link_in_lru(&self, id: ItemId, cas: Cas) {
+        let items = &self.items;
+        items.set_cas(id, cas);
+        items.set_time(id, self.stamp());
+        let queue = self.first_queue(items.expiry(id));
+        items.set_queue(id, queue);
+        items.set_state(id, LINKED);
+        let bytes = self.items.total_bytes_of(id);
+        self.lru.lock(self.lru_class(id), queue).push_head(items, id, bytes);
+        self.counters.add(Counter::TotalItems);
+    }
+
+    /// The queue a new item begins in.
+    fn first_queue(&self, expiry: u32) -> Queue {
+        let short = |ttl: u32| expiry != 0 && expiry.saturating_sub(self.clock.now()) <= ttl;
+        if self.config.temporary_ttl.is_some_and(short) {
+            Queue::Temp
+        } else if self.config.segmented {
+            Queue::Hot
+        } else {
+            Queue::Cold
+        }
+    }
+
+    pub(crate) fn count_set(&self, id: ItemId) {
+        self.counters.add_class(self.lru_class(id).idx(), ClassCounter::Sets);
+    }
+}

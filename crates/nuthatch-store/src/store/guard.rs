@@ -1,0 +1,66 @@
+//! Items found: what a closure sees under the lock, and what can be kept beyond it.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::Inner;
+use crate::arena::ItemId;
+use crate::item::{Held, ItemView};
+
+/// An item that was found, under the lock of its shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a> {
+    store: &'a Arc<Inner>,
+    view: ItemView<'a>,
+}
+
+impl<'a> Item<'a> {
+    pub(crate) fn new(store: &'a Arc<Inner>, view: ItemView<'a>) -> Self {
+        Self { store, view }
+    }
+
+    /// Keeps the item in place beyond the lock, without copying it. It may be replaced, deleted or
+    /// evicted meanwhile: the guard goes on seeing the value it was made of, and the memory comes
+    /// back when the guard is dropped.
+    ///
+    /// `None` when 60,000 guards of this item are held already (memcached's refcount overflow).
+    pub fn pin(&self) -> Option<ItemGuard> {
+        let id = self.view.id();
+        self.store.items.retain(id).then(|| ItemGuard { store: Arc::clone(self.store), id })
+    }
+}
+
+impl<'a> Deref for Item<'a> {
+    type Target = ItemView<'a>;
+
+    fn deref(&self) -> &ItemView<'a> {
+        &self.view
+    }
+}
+
+/// A reference to an item that outlives the lookup; made by [`Item::pin`].
+pub struct ItemGuard {
+    store: Arc<Inner>,
+    id: ItemId,
+}
+
+impl ItemGuard {
+    /// The item.
+    pub fn view(&self) -> ItemView<'_> {
+        // The guard is the reference that keeps the item's bytes; `Held` stands for it.
+        self.store.items.view(self.id, &Held)
+    }
+}
+
+impl Drop for ItemGuard {
+    fn drop(&mut self) {
+        self.store.drop_ref(self.id);
+    }
+}
+
+impl fmt::Debug for ItemGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view().fmt(f)
+    }
+}

@@ -1,0 +1,504 @@
+//! The store: all layers put together under one lock order.
+
+mod alloc;
+mod guard;
+mod meta;
+mod pull;
+mod stats;
+mod write;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crossbeam::queue::ArrayQueue;
+use nuthatch_types::{Arith, ArithError, Cas, Clock, Deleted, Key, Ttl, arith};
+
+use crate::ConfigError;
+use crate::arena::{Arena, ClassId, ItemId, Ladder, Slabs};
+use crate::clock::CoarseClock;
+use crate::config::{Builder, Config};
+use crate::counters::{ClassCounter, Counter, Counters};
+use crate::index::{Hash, Index, ShardGuard};
+use crate::item::{ACTIVE, Birth, CHAINED, FETCHED, Items, LINKED, Queue};
+use crate::lru::Lru;
+
+pub use guard::{Item, ItemGuard};
+pub use meta::{MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber};
+pub use stats::{ClassStats, QueueStats, StoreStats};
+pub use write::{Commit, Committed, Reservation, Set};
+
+pub(crate) use pull::Pull;
+use writer::Writer;
+
+/// Hits in COLD that wait for the maintainer to move their item to WARM; memcached has as many
+/// for each worker.
+const BUMPS_MAX: usize = 8192;
+
+/// In a flat LRU an item moves to the head at most once in so many seconds.
+const FLAT_BUMP_SECS: u32 = 60;
+
+/// A cache: a handle, cheap to clone, all clones being the same cache.
+///
+/// Every method may be called from any thread. None waits for anything but short locks; none reads
+/// a clock: [`set_clock`](Self::set_clock) says what time it is, which
+/// [`spawn_maintenance`](Self::spawn_maintenance) does for those who want a thread to.
+///
+/// ```
+/// use nuthatch_store::{Set, Store, types::{Key, Ttl}};
+///
+/// let store = Store::builder().memory_limit(64 << 20).build()?;
+/// let key = Key::new("greeting")?;
+/// store.set(key, b"hello", Set { ttl: Ttl::secs(60), ..Set::default() })?;
+/// assert_eq!(store.get(key, |item| item.to_vec()), Some(b"hello".to_vec()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the handles share. Lock order: shard, LRU queue, slab class, page pool; against the order
+/// only by `try_lock`.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) items: Items,
+    pub(crate) slabs: Slabs,
+    pub(crate) index: Index,
+    pub(crate) lru: Lru,
+    pub(crate) clock: CoarseClock,
+    pub(crate) counters: Counters,
+    pub(crate) bumps: ArrayQueue<(ItemId, Hash)>,
+    cas: AtomicU64,
+    /// Items stamped at or before this reading are dead.
+    flushed_until: AtomicU32,
+    /// When a flush that was asked for later comes due; 0 for none.
+    flush_due: AtomicU32,
+}
+
+/// The outcome of an arithmetic command.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the protocol has these and no others")]
+pub enum Counted {
+    /// The new value and CAS number.
+    Value(u64, Cas),
+    /// There is no such item.
+    NotFound,
+    /// The CAS number asked for did not match.
+    Exists,
+    /// The value is not a number.
+    NonNumeric,
+    /// The new value is longer than the old one and there is no memory for it.
+    NoMemory,
+}
+
+impl Store {
+    /// Begins the settings of a new store.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
+        let arena = Arena::reserve(config.memory_limit)
+            .map_err(|(bytes, source)| ConfigError::Reserve { bytes, source })?;
+        let unit = Arena::unit_bytes(config.memory_limit);
+        let ladder =
+            Ladder::new(config.chunk_size_min, config.growth_factor, config.slab_chunk_max, unit);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                items: Items::new(arena, config.cas),
+                slabs: Slabs::new(ladder, config.memory_limit),
+                index: Index::new(config.memory_limit, config.expected_items, random_seed()),
+                lru: Lru::new(),
+                clock: CoarseClock::new(),
+                counters: Counters::new(),
+                bumps: ArrayQueue::new(BUMPS_MAX),
+                // memcached's first item has CAS number 2.
+                cas: AtomicU64::new(1),
+                flushed_until: AtomicU32::new(0),
+                flush_due: AtomicU32::new(0),
+                config,
+            }),
+        })
+    }
+
+    /// The settings the store was built with.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Says what time it is. Readings must not go back; a reading lets items expire and a flush
+    /// that was asked for later come due.
+    pub fn set_clock(&self, clock: Clock) {
+        self.inner.clock.set(clock);
+        self.inner.flush_if_due();
+    }
+
+    /// The last reading given.
+    pub fn clock(&self) -> Clock {
+        self.inner.clock.read()
+    }
+
+    /// Looks an item up, calls `f` with it, and marks it read.
+    ///
+    /// `f` runs under the lock of the item's index shard: it should copy or
+    /// [`pin`](Item::pin), and must not call the store, which could wait for that very lock.
+    pub fn get<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+        let inner = &*self.inner;
+        let hash = inner.index.hash(key.as_bytes());
+        let shard = &mut inner.index.lock(hash);
+        inner.counters.add(Counter::Gets);
+        let Some(id) = inner.find_live(shard, hash, key) else {
+            inner.counters.add(Counter::GetMisses);
+            return None;
+        };
+        inner.count_hit(id);
+        inner.bump(id, hash);
+        Some(f(Item::new(&self.inner, inner.items.view(id, shard))))
+    }
+
+    /// Looks an item up, gives it a new life span, calls `f` with it, and marks it read (`gat`).
+    /// As for [`get`](Self::get), `f` must not call the store.
+    pub fn get_and_touch<R>(
+        &self,
+        key: Key<'_>,
+        ttl: Ttl,
+        f: impl FnOnce(Item<'_>) -> R,
+    ) -> Option<R> {
+        let inner = &*self.inner;
+        let hash = inner.index.hash(key.as_bytes());
+        let shard = &mut inner.index.lock(hash);
+        inner.counters.add(Counter::Touches);
+        let Some(id) = inner.find_live(shard, hash, key) else {
+            inner.counters.add(Counter::TouchMisses);
+            return None;
+        };
+        inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::TouchHits);
+        inner.bump(id, hash);
+        inner.items.set_expiry(id, ttl.deadline(inner.clock.read()));
+        Some(f(Item::new(&self.inner, inner.items.view(id, shard))))
+    }
+
+    /// Looks at an item and its standing without marking it read or counting it; `f` must not call
+    /// the store.
+    pub fn peek<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>, MetaHit) -> R) -> Option<R> {
+        let inner = &*self.inner;
+        let hash = inner.index.hash(key.as_bytes());
+        let shard = &mut inner.index.lock(hash);
+        let id = inner.find_live(shard, hash, key)?;
+        let hit = inner.standing(id);
+        Some(f(Item::new(&self.inner, inner.items.view(id, shard)), hit))
+    }
+
+    /// Gives an item a new life span and marks it read; false when there is none.
+    pub fn touch(&self, key: Key<'_>, ttl: Ttl) -> bool {
+        self.get_and_touch(key, ttl, |_| ()).is_some()
+    }
+
+    /// Removes an item.
+    pub fn delete(&self, key: Key<'_>) -> Deleted {
+        let inner = &*self.inner;
+        let hash = inner.index.hash(key.as_bytes());
+        let shard = &mut inner.index.lock(hash);
+        let Some(id) = inner.find_live(shard, hash, key) else {
+            inner.counters.add(Counter::DeleteMisses);
+            return Deleted::NotFound;
+        };
+        inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::DeleteHits);
+        inner.unlink(shard, hash, id);
+        Deleted::Deleted
+    }
+
+    /// Removes an item without counting it as a delete: what a failed store does to the old value,
+    /// so that it does not outlive the one that was meant to replace it.
+    pub fn discard(&self, key: Key<'_>) {
+        let inner = &*self.inner;
+        let hash = inner.index.hash(key.as_bytes());
+        let shard = &mut inner.index.lock(hash);
+        if let Some(id) = inner.find_live(shard, hash, key) {
+            inner.unlink(shard, hash, id);
+        }
+    }
+
+    /// Counts an item's decimal value up or down. The new number takes the old one's place where
+    /// it stands if it fits, padded with spaces.
+    pub fn count(&self, key: Key<'_>, direction: Arith, delta: u64) -> Counted {
+        let inner = &*self.inner;
+        let hash = inner.index.hash(key.as_bytes());
+        let shard = &mut inner.index.lock(hash);
+        let counted = inner.count(shard, hash, key, direction, delta, None, None).0;
+        if counted == Counted::NotFound {
+            inner.counters.add(miss_counter(direction));
+        }
+        counted
+    }
+
+    /// Ends the life of all items that exist now, or, given a life span, of those that exist when
+    /// it has passed. Costs nothing but marking the moment; dead items go when they are next
+    /// looked at, or by maintenance. A flush asked for later replaces one that is still to come.
+    pub fn flush_all(&self, when: Option<Ttl>) {
+        let inner = &*self.inner;
+        let clock = inner.clock.read();
+        match when.map_or(0, |when| when.deadline(clock)) {
+            0 | 1 => {
+                inner.flush_due.store(0, Relaxed);
+                inner.flush_now();
+            }
+            // memcached's mark is the second before, and holds from then on.
+            due => inner.flush_due.store((due - 1).max(1), Relaxed),
+        }
+        inner.flush_if_due();
+    }
+}
+
+pub(crate) fn miss_counter(direction: Arith) -> Counter {
+    match direction {
+        Arith::Incr => Counter::IncrMisses,
+        Arith::Decr => Counter::DecrMisses,
+    }
+}
+
+/// A seed that no client knows, so that none can choose keys that collide.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0u64)
+}
+
+impl Inner {
+    /// The next CAS number.
+    pub(crate) fn next_cas(&self) -> Cas {
+        Cas(self.cas.fetch_add(1, Relaxed) + 1)
+    }
+
+    /// What a new or bumped item is stamped with: the time, or just after the last flush where
+    /// that is later. So a flush ends exactly the items stored before it, although the clock
+    /// counts whole seconds.
+    pub(crate) fn stamp(&self) -> u32 {
+        self.clock.now().max(self.flushed_until.load(Relaxed) + 1)
+    }
+
+    fn flush_now(&self) {
+        let mark = self.stamp();
+        self.flushed_until.fetch_max(mark, Relaxed);
+    }
+
+    pub(crate) fn flush_if_due(&self) {
+        let due = self.flush_due.load(Relaxed);
+        let is_due = due != 0 && due <= self.clock.now();
+        if is_due && self.flush_due.compare_exchange(due, 0, Relaxed, Relaxed).is_ok() {
+            // On time, it ends all there is; late (or asked for a moment in the past), only what
+            // was stored up to its moment.
+            let mark = if due == self.clock.now() { self.stamp() } else { due };
+            self.flushed_until.fetch_max(mark, Relaxed);
+        }
+    }
+
+    /// The reading up to which items are flushed; 0 if they never were.
+    pub(crate) fn flushed_until(&self) -> u32 {
+        self.flushed_until.load(Relaxed)
+    }
+
+    pub(crate) fn is_flushed(&self, id: ItemId) -> bool {
+        self.items.time(id) <= self.flushed_until.load(Relaxed)
+    }
+
+    pub(crate) fn is_expired(&self, id: ItemId) -> bool {
+        let expiry = self.items.expiry(id);
+        expiry != 0 && expiry <= self.clock.now()
+    }
+
+    /// Finds an item that is alive; a dead one is removed on the way.
+    pub(crate) fn find_live(
+        &self,
+        shard: &mut ShardGuard<'_>,
+        hash: Hash,
+        key: Key<'_>,
+    ) -> Option<ItemId> {
+        let id = shard.find(&self.items, hash, key.as_bytes())?;
+        let counter = if self.is_flushed(id) {
+            Counter::GetFlushed
+        } else if self.is_expired(id) {
+            Counter::GetExpired
+        } else {
+            return Some(id);
+        };
+        self.counters.add(counter);
+        self.unlink(shard, hash, id);
+        None
+    }
+
+    /// The class in whose LRU an item is: that of its chunk, but the last one for a chained item,
+    /// whose head lies in a small chunk.
+    pub(crate) fn lru_class(&self, id: ItemId) -> ClassId {
+        if self.items.state(id) & CHAINED != 0 {
+            self.slabs.ladder().last()
+        } else {
+            self.items.arena().class(id)
+        }
+    }
+
+    pub(crate) fn count_hit(&self, id: ItemId) {
+        let counter = match self.items.queue(id) {
+            Queue::Hot => ClassCounter::HitsToHot,
+            Queue::Warm => ClassCounter::HitsToWarm,
+            Queue::Cold => ClassCounter::HitsToCold,
+            Queue::Temp => ClassCounter::HitsToTemp,
+        };
+        self.counters.add_class(self.lru_class(id).idx(), counter);
+    }
+
+    /// Marks an item read; the caller holds its shard lock. The first read sets FETCHED, the next
+    /// ACTIVE; an item that turns active in COLD is noted for the maintainer to move.
+    pub(crate) fn bump(&self, id: ItemId, hash: Hash) {
+        let items = &self.items;
+        if !self.config.segmented {
+            items.set_state(id, FETCHED);
+            self.update(id);
+            return;
+        }
+        let state = items.state(id);
+        if state & ACTIVE != 0 {
+            return;
+        }
+        if state & FETCHED == 0 {
+            items.set_state(id, FETCHED);
+            return;
+        }
+        if items.queue(id) != Queue::Cold {
+            items.set_state(id, ACTIVE);
+            items.set_time(id, self.stamp());
+            return;
+        }
+        // The queue holds a reference, so that the id still names this item when it is taken up.
+        if !items.retain(id) {
+            return;
+        }
+        items.set_state(id, ACTIVE);
+        if self.bumps.push((id, hash)).is_err() {
+            items.clear_state(id, ACTIVE);
+            self.drop_ref(id);
+            self.counters.add(Counter::BumpsDropped);
+        }
+    }
+
+    /// Marks an item stored or counted again (memcached's `do_item_update`); the caller holds its
+    /// shard lock.
+    pub(crate) fn update(&self, id: ItemId) {
+        let items = &self.items;
+        if items.state(id) & LINKED == 0 {
+            return;
+        }
+        let stamp = self.stamp();
+        if self.config.segmented {
+            items.set_time(id, stamp);
+            if items.queue(id) == Queue::Cold && items.state(id) & ACTIVE != 0 {
+                items.clear_state(id, ACTIVE);
+                self.requeue(id, Queue::Warm);
+            }
+        } else if items.time(id) + FLAT_BUMP_SECS < stamp {
+            items.set_time(id, stamp);
+            self.requeue(id, items.queue(id));
+        }
+    }
+
+    /// Moves a linked item to the head of a queue; the caller holds its shard lock.
+    pub(crate) fn requeue(&self, id: ItemId, to: Queue) {
+        let bytes = self.items.total_bytes_of(id);
+        let class = self.lru_class(id);
+        self.lru.lock(class, self.items.queue(id)).unlink(&self.items, id, bytes);
+        self.items.set_queue(id, to);
+        self.lru.lock(class, to).push_head(&self.items, id, bytes);
+    }
+
+    /// Takes an item out of the index and its list and drops the index's reference.
+    pub(crate) fn unlink(&self, shard: &mut ShardGuard<'_>, hash: Hash, id: ItemId) {
+        shard.remove(hash, id);
+        self.unlink_from_lru(id);
+    }
+
+    /// The part of unlinking that comes after the index: list, flag, reference.
+    pub(crate) fn unlink_from_lru(&self, id: ItemId) {
+        let bytes = self.items.total_bytes_of(id);
+        let class = self.lru_class(id);
+        self.lru.lock(class, self.items.queue(id)).unlink(&self.items, id, bytes);
+        self.items.clear_state(id, LINKED);
+        self.drop_ref(id);
+    }
+
+    /// Counts a value up or down under the shard lock; also gives the item that holds the result.
+    #[expect(clippy::too_many_arguments, reason = "the rules of incr and ma in one place")]
+    pub(crate) fn count(
+        &self,
+        shard: &mut ShardGuard<'_>,
+        hash: Hash,
+        key: Key<'_>,
+        direction: Arith,
+        delta: u64,
+        compare: Option<Cas>,
+        new_cas: Option<Cas>,
+    ) -> (Counted, Option<ItemId>) {
+        let Some(id) = self.find_live(shard, hash, key) else {
+            return (Counted::NotFound, None);
+        };
+        let items = &self.items;
+        let Some(old) = items.view(id, shard).contiguous().filter(|value| !value.is_empty()) else {
+            return (Counted::NonNumeric, None);
+        };
+        // 0 compares with nothing, as in memcached.
+        if compare.is_some_and(|compare| compare.0 != 0 && compare != items.cas(id)) {
+            return (Counted::Exists, None);
+        }
+        let value = match arith::apply(direction, old, delta) {
+            Ok(value) => value,
+            Err(ArithError::NonNumeric | _) => return (Counted::NonNumeric, None),
+        };
+        let hit = match direction {
+            Arith::Incr => ClassCounter::IncrHits,
+            Arith::Decr => ClassCounter::DecrHits,
+        };
+        self.counters.add_class(self.lru_class(id).idx(), hit);
+        let mut digits = [0; arith::DIGITS_MAX];
+        let digits = decimal(value, &mut digits);
+        if digits.len() <= old.len()
+            && let Some(place) = items.value_in_place(id, shard)
+        {
+            place[..digits.len()].copy_from_slice(digits);
+            place[digits.len()..].fill(b' ');
+            if self.config.cas {
+                items.set_cas(id, new_cas.unwrap_or_else(|| self.next_cas()));
+            }
+            self.update(id);
+            return (Counted::Value(value, items.cas(id)), Some(id));
+        }
+        let flags = items.view(id, shard).flags();
+        let birth = Birth {
+            key: key.as_bytes(),
+            flags,
+            expiry: items.expiry(id),
+            value_len: digits.len(),
+            key_is_binary: items.view(id, shard).key_is_binary(),
+        };
+        let Ok(mut writer) = Writer::new(self, birth) else {
+            return (Counted::NoMemory, None);
+        };
+        writer.write(digits);
+        let new = writer.into_id();
+        let cas = new_cas.unwrap_or_else(|| self.next_cas());
+        self.relink(shard, hash, id, new, cas);
+        (Counted::Value(value, items.cas(new)), Some(new))
+    }
+}
+
+/// Writes a number in decimal at the end of a buffer.
+pub(crate) fn decimal(mut value: u64, buffer: &mut [u8; arith::DIGITS_MAX]) -> &[u8] {
+    let mut at = buffer.len();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (value % 10).to_le_bytes()[0];
+        value /= 10;
+        if value == 0 {
+            return &buffer[at..];
+        }
+    }
+}

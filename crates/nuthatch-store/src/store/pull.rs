@@ -1,0 +1,123 @@
+//! Pulling the tail of an LRU queue: reclaim what is dead, move what is active, evict what must go.
+//!
+//! The rules are memcached's (`lru_pull_tail`): look at up to five items from the tail, skip those
+//! whose shard somebody has locked, take away dead ones on the way, and stop at the first live one
+//! with whatever the queue does to it.
+
+use super::Inner;
+use crate::arena::{ClassId, ItemId};
+use crate::index::{Hash, ShardGuard};
+use crate::item::{ACTIVE, FETCHED, LINKED, Queue};
+
+/// How many items are looked at from the tail.
+const TAIL_TRIES: usize = 5;
+
+/// What pulling may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pull {
+    /// Bytes that HOT and WARM of the class share out between them; 0 sends everything on.
+    total_bytes: usize,
+    /// An item idle for longer leaves HOT or WARM, in seconds.
+    age_max: u32,
+    /// COLD gives up its last item.
+    evict: bool,
+}
+
+impl Pull {
+    /// Send the last item on, whatever its age; in COLD, only take away what is dead.
+    pub(crate) const DRAIN: Self = Self { total_bytes: 0, age_max: 0, evict: false };
+
+    /// For COLD: give up the last item.
+    pub(crate) const EVICT: Self = Self { evict: true, ..Self::DRAIN };
+
+    /// For the maintainer: limits by share of the class's bytes and by age in seconds.
+    pub(crate) fn within(total_bytes: usize, age_max: u32) -> Self {
+        Self { total_bytes, age_max, evict: false }
+    }
+}
+
+impl Inner {
+    /// Pulls the tail of a queue; says how many items were removed or moved. The caller may hold
+    /// one shard lock, whose items are passed over, but no other lock.
+    pub(crate) fn pull_tail(&self, class: ClassId, queue: Queue, pull: Pull) -> usize {
+        let items = &self.items;
+        let mut moved = 0;
+        let mut segment = self.lru.lock(class, queue);
+        let mut next = segment.tail;
+        for _ in 0..TAIL_TRIES {
+            let Some(id) = next else { break };
+            // The item may leave the list below.
+            next = items.prev(id);
+            let hash = self.index.hash(items.view(id, &segment).key());
+            let Some(mut shard) = self.index.try_lock(hash) else { continue };
+            let state = items.state(id);
+            if !items.is_unshared(id) {
+                // It can be unlinked all the same; its memory comes back with the last reference.
+                segment.stats.lrutail_reflocked += 1;
+            }
+            let bytes = items.total_bytes_of(id);
+            if self.is_expired(id) || self.is_flushed(id) {
+                segment.stats.reclaimed += 1;
+                segment.stats.expired_unfetched += u64::from(state & FETCHED == 0);
+                segment.unlink(items, id, bytes);
+                self.unlink_from_index(&mut shard, hash, id);
+                moved += 1;
+                continue;
+            }
+            let to = match queue {
+                Queue::Hot | Queue::Warm if state & ACTIVE != 0 => Some(Queue::Warm),
+                Queue::Hot | Queue::Warm => {
+                    let pct = match queue {
+                        Queue::Hot => self.config.hot_lru_pct,
+                        _ => self.config.warm_lru_pct,
+                    };
+                    let over = segment.bytes > pull.total_bytes * usize::from(pct) / 100;
+                    let idle = self.clock.now().saturating_sub(items.time(id)) > pull.age_max;
+                    (over || idle).then_some(Queue::Cold)
+                }
+                Queue::Cold if pull.evict => {
+                    if self.config.evictions {
+                        segment.stats.evicted += 1;
+                        segment.stats.evicted_time =
+                            self.clock.now().saturating_sub(items.time(id));
+                        segment.stats.evicted_nonzero += u64::from(items.expiry(id) != 0);
+                        segment.stats.evicted_unfetched += u64::from(state & FETCHED == 0);
+                        segment.stats.evicted_active += u64::from(state & ACTIVE != 0);
+                        segment.unlink(items, id, bytes);
+                        self.unlink_from_index(&mut shard, hash, id);
+                        moved += 1;
+                    }
+                    break;
+                }
+                Queue::Cold if state & ACTIVE != 0 && self.config.segmented => Some(Queue::Warm),
+                Queue::Cold | Queue::Temp => None,
+            };
+            let Some(to) = to else { break };
+            moved += 1;
+            items.clear_state(id, ACTIVE);
+            segment.unlink(items, id, bytes);
+            if to == queue {
+                segment.stats.moves_within_lru += 1;
+                segment.push_head(items, id, bytes);
+                continue;
+            }
+            match to {
+                Queue::Cold => segment.stats.moves_to_cold += 1,
+                _ => segment.stats.moves_to_warm += 1,
+            }
+            // One LRU lock at a time. Nobody can unlink the item in between: we hold its shard.
+            drop(segment);
+            items.set_queue(id, to);
+            self.lru.lock(class, to).push_head(items, id, bytes);
+            return moved;
+        }
+        moved
+    }
+
+    /// The rest of unlinking an item that has just left its list.
+    fn unlink_from_index(&self, shard: &mut ShardGuard<'_>, hash: Hash, id: ItemId) {
+        shard.remove(hash, id);
+        self.items.clear_state(id, LINKED);
+        self.drop_ref(id);
+    }
+}

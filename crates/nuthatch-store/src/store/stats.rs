@@ -1,0 +1,218 @@
+//! Statistics: what the store holds and what has happened, read without stopping anybody.
+
+use super::Store;
+use crate::counters::{ClassCounters, StoreCounters};
+use crate::item::Queue;
+use crate::lru::SegmentStats;
+
+/// The whole store's figures.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Counters of commands and their outcomes.
+    pub counters: StoreCounters,
+    /// Items in the cache, dead ones not yet removed included.
+    pub curr_items: u64,
+    /// Their sizes, headers and keys included, before rounding up to chunks.
+    pub bytes: u64,
+    /// Slab pages (1 MiB each) taken.
+    pub pages: u64,
+    /// Memory of the index, in bytes.
+    pub index_bytes: u64,
+    /// Items the index can hold before it grows.
+    pub index_capacity: u64,
+    /// Sums over all classes of what [`ClassStats`] tells apart.
+    pub totals: ClassStats,
+}
+
+/// One slab class's figures; the names are those of `stats items` and `stats slabs`.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ClassStats {
+    /// The class's number; 0 in totals.
+    pub class: u8,
+    /// Bytes a chunk.
+    pub chunk_size: u64,
+    /// Chunks a page.
+    pub chunks_per_page: u64,
+    /// Pages the class owns.
+    pub total_pages: u64,
+    /// Chunks those pages make.
+    pub total_chunks: u64,
+    /// Chunks not in use.
+    pub free_chunks: u64,
+    /// Counters of commands that met an item of this class.
+    pub counters: ClassCounters,
+    /// Items linked.
+    pub number: u64,
+    /// Items by queue: HOT, WARM, COLD, TEMP.
+    pub queues: [QueueStats; 4],
+    /// Sum of the items' sizes before rounding up.
+    pub mem_requested: u64,
+    /// Items evicted.
+    pub evicted: u64,
+    /// Evicted items that had an expiry time.
+    pub evicted_nonzero: u64,
+    /// Seconds since the item evicted last had been used.
+    pub evicted_time: u64,
+    /// Evicted items never read.
+    pub evicted_unfetched: u64,
+    /// Evicted items that were active.
+    pub evicted_active: u64,
+    /// Times that no memory could be had.
+    pub outofmemory: u64,
+    /// Dead items taken away at a tail.
+    pub reclaimed: u64,
+    /// Of these, items never read.
+    pub expired_unfetched: u64,
+    /// Items in use found at a tail.
+    pub lrutail_reflocked: u64,
+    /// Items moved to COLD.
+    pub moves_to_cold: u64,
+    /// Items moved to WARM.
+    pub moves_to_warm: u64,
+    /// Active items kept in WARM.
+    pub moves_within_lru: u64,
+    /// Rounds that stores had to spend making room.
+    pub direct_reclaims: u64,
+}
+
+/// One LRU queue's figures.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// Items in it.
+    pub number: u64,
+    /// Seconds since the item at its tail was used; 0 if there is none.
+    pub age: u64,
+}
+
+impl ClassStats {
+    /// Reads that found an item of this class.
+    pub fn get_hits(&self) -> u64 {
+        let hits = &self.counters;
+        hits.hits_to_hot + hits.hits_to_warm + hits.hits_to_cold + hits.hits_to_temp
+    }
+
+    fn add(&mut self, other: &Self) {
+        macro_rules! sum {
+            ($($field:ident$(.$inner:ident)?)*) => {
+                $(self.$field$(.$inner)? += other.$field$(.$inner)?;)*
+            };
+        }
+        sum!(total_pages total_chunks free_chunks number mem_requested evicted evicted_nonzero
+            evicted_unfetched evicted_active outofmemory reclaimed expired_unfetched
+            lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims);
+        sum!(counters.hits_to_hot counters.hits_to_warm counters.hits_to_cold
+            counters.hits_to_temp counters.cmd_set counters.touch_hits counters.delete_hits
+            counters.incr_hits counters.decr_hits counters.cas_hits counters.cas_badval);
+        for (sum, queue) in self.queues.iter_mut().zip(other.queues) {
+            sum.number += queue.number;
+        }
+    }
+}
+
+impl Store {
+    /// The whole store's figures. Each is true for some moment during the call; together they are
+    /// not one moment's.
+    pub fn stats(&self) -> StoreStats {
+        let inner = &*self.inner;
+        let mut totals = ClassStats::default();
+        self.class_stats().iter().for_each(|class| totals.add(class));
+        let (mut index_capacity, mut index_bytes) = (0, 0);
+        for shard in 0..inner.index.n_shards() {
+            let (capacity, bytes) = inner.index.lock_shard(shard).table_size();
+            index_capacity += capacity as u64;
+            index_bytes += bytes as u64;
+        }
+        StoreStats {
+            counters: inner.counters.store_counters(),
+            curr_items: totals.number,
+            bytes: totals.mem_requested,
+            pages: inner.slabs.n_owned_pages() as u64,
+            index_bytes,
+            index_capacity,
+            totals,
+        }
+    }
+
+    /// The figures of every class that exists, in order.
+    pub fn class_stats(&self) -> Vec<ClassStats> {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        let classes = inner.slabs.ladder().iter();
+        classes
+            .map(|class| {
+                let usage = inner.slabs.usage(class);
+                let mut stats = ClassStats {
+                    class: class.number(),
+                    chunk_size: usage.chunk_bytes as u64,
+                    chunks_per_page: usage.chunks_per_page as u64,
+                    total_pages: usage.n_pages as u64,
+                    total_chunks: usage.n_chunks() as u64,
+                    free_chunks: usage.n_free as u64,
+                    counters: inner.counters.class_counters(class.idx()),
+                    ..ClassStats::default()
+                };
+                for queue in Queue::ALL {
+                    let segment = inner.lru.lock(class, queue);
+                    let age = |id| u64::from(now.saturating_sub(inner.items.time(id)));
+                    stats.queues[queue as usize] = QueueStats {
+                        number: segment.n_items as u64,
+                        age: segment.tail.map_or(0, age),
+                    };
+                    stats.number += segment.n_items as u64;
+                    stats.mem_requested += segment.bytes as u64;
+                    if queue == Queue::Cold {
+                        stats.evicted_time = u64::from(segment.stats.evicted_time);
+                    }
+                    let SegmentStats {
+                        evicted,
+                        evicted_nonzero,
+                        evicted_unfetched,
+                        evicted_active,
+                        outofmemory,
+                        reclaimed,
+                        expired_unfetched,
+                        lrutail_reflocked,
+                        moves_to_cold,
+                        moves_to_warm,
+                        moves_within_lru,
+                        direct_reclaims,
+                        evicted_time: _,
+                    } = segment.stats;
+                    stats.evicted += evicted;
+                    stats.evicted_nonzero += evicted_nonzero;
+                    stats.evicted_unfetched += evicted_unfetched;
+                    stats.evicted_active += evicted_active;
+                    stats.outofmemory += outofmemory;
+                    stats.reclaimed += reclaimed;
+                    stats.expired_unfetched += expired_unfetched;
+                    stats.lrutail_reflocked += lrutail_reflocked;
+                    stats.moves_to_cold += moves_to_cold;
+                    stats.moves_to_warm += moves_to_warm;
+                    stats.moves_within_lru += moves_within_lru;
+                    stats.direct_reclaims += direct_reclaims;
+                }
+                stats
+            })
+            .collect()
+    }
+
+    /// Sets the counters to 0; what the store holds stays as it is (`stats reset`).
+    pub fn reset_stats(&self) {
+        let inner = &*self.inner;
+        inner.counters.reset();
+        for class in inner.slabs.ladder().iter() {
+            for queue in Queue::ALL {
+                inner.lru.lock(class, queue).stats = SegmentStats::default();
+            }
+        }
+    }
+
+    /// The reading of the clock up to which items are flushed; 0 if they never were
+    /// (`stats settings` calls it `oldest`).
+    pub fn flushed_until(&self) -> u32 {
+        self.inner.flushed_until()
+    }
+}

@@ -1,0 +1,289 @@
+//! Storing: reserve a place, fill it, commit it under the key's lock.
+
+use std::sync::Arc;
+
+use nuthatch_types::{Cas, ItemFlags, Key, StoreMode, Stored, Ttl};
+
+use super::writer::Writer;
+use super::{Inner, Store};
+use crate::StoreError;
+use crate::arena::ItemId;
+use crate::counters::{ClassCounter, Counter};
+use crate::item::{Birth, STALE, Sole, TOKEN_SENT};
+
+/// How to store a value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Set {
+    /// How to store it.
+    pub mode: StoreMode,
+    /// The client's flags.
+    pub flags: ItemFlags,
+    /// The life span.
+    pub ttl: Ttl,
+    /// Store only over an item with this CAS number.
+    pub compare: Option<Cas>,
+}
+
+/// On what terms a written value takes its place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Commit {
+    /// How to store it.
+    pub mode: StoreMode,
+    /// Store only over an item with this CAS number. With [`StoreMode::Add`] it has no effect;
+    /// with [`StoreMode::Append`] and [`StoreMode::Prepend`] 0 compares with nothing.
+    pub compare: Option<Cas>,
+    /// A number lower than the item's also does, but leaves the item stale and its life span as it
+    /// was (`ms` with `I`).
+    pub allow_stale: bool,
+    /// The CAS number the item gets, instead of the next one (`E`).
+    pub cas: Option<Cas>,
+    /// [`StoreMode::Append`] and [`StoreMode::Prepend`] make an item where there is none (`N`).
+    pub vivify: bool,
+}
+
+/// What became of a store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// The outcome.
+    pub stored: Stored,
+    /// The CAS number of the item stored; 0 if none was.
+    pub cas: Cas,
+    /// The length of the value that is now stored, in bytes, or of the one that was not: after an
+    /// append that is the sum.
+    pub len: usize,
+}
+
+/// A place for a value that is still arriving; made by [`Store::reserve`].
+///
+/// Write through [`space`](Self::space) and [`filled`](Self::filled), as one reads from a socket,
+/// or by [`write`](Self::write); then [`commit`](Self::commit). Nobody sees the value before that;
+/// dropping the reservation gives the memory back.
+#[derive(Debug)]
+pub struct Reservation(Writer<Arc<Inner>>);
+
+impl Reservation {
+    /// The next contiguous place for value bytes, 1 byte to a chunk; empty when the value is
+    /// complete.
+    ///
+    /// A value above the largest chunk takes its memory as it arrives. If there is none, the rest
+    /// of the value is taken and thrown away, and [`commit`](Self::commit) reports it.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.0.space()
+    }
+
+    /// Says that the first `n` bytes of [`space`](Self::space) are written.
+    ///
+    /// # Panics
+    ///
+    /// If `n` is more than was given.
+    pub fn filled(&mut self, n: usize) {
+        self.0.filled(n);
+    }
+
+    /// Writes bytes of the value.
+    ///
+    /// # Panics
+    ///
+    /// If they are more than the value's length that was reserved.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// How many bytes of the value are still to be written.
+    pub fn left(&self) -> usize {
+        self.0.left()
+    }
+
+    /// Puts the value in its place.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoMemory`] when the memory for a long value ran out while it was written, or
+    /// the index could not grow.
+    ///
+    /// # Panics
+    ///
+    /// If the value is not complete.
+    pub fn commit(self, commit: Commit) -> Result<Committed, StoreError> {
+        assert_eq!(self.left(), 0, "a value is committed when all of it is written");
+        if let Some(error) = self.0.failure() {
+            return Err(error);
+        }
+        let store = Arc::clone(self.0.store_handle());
+        store.commit(self.0.into_id(), commit)
+    }
+}
+
+impl Store {
+    /// Stores a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve) and [`Reservation::commit`]. An old item of that key is left
+    /// alone; [`discard`](Self::discard) it where the old value must not outlive the failure.
+    pub fn set(&self, key: Key<'_>, value: &[u8], set: Set) -> Result<Committed, StoreError> {
+        let inner = &*self.inner;
+        let birth = Birth {
+            key: key.as_bytes(),
+            flags: set.flags,
+            expiry: set.ttl.deadline(inner.clock.read()),
+            value_len: value.len(),
+            key_is_binary: false,
+        };
+        let mut writer = Writer::new(inner, birth)?;
+        inner.count_set(writer.id());
+        writer.write(value);
+        if let Some(error) = writer.failure() {
+            return Err(error);
+        }
+        let commit = Commit { mode: set.mode, compare: set.compare, ..Commit::default() };
+        inner.commit(writer.into_id(), commit)
+    }
+
+    /// Takes memory for a value of `len` bytes that is to be written piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TooLarge`] or [`StoreError::NoMemory`].
+    pub fn reserve(
+        &self,
+        key: Key<'_>,
+        flags: ItemFlags,
+        ttl: Ttl,
+        len: usize,
+    ) -> Result<Reservation, StoreError> {
+        self.reserve_as(key, false, flags, ttl, len)
+    }
+
+    /// As [`reserve`](Self::reserve), for a key that came in base64 if `key_is_binary`: the item
+    /// remembers it, and meta commands show the key so.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_as(
+        &self,
+        key: Key<'_>,
+        key_is_binary: bool,
+        flags: ItemFlags,
+        ttl: Ttl,
+        len: usize,
+    ) -> Result<Reservation, StoreError> {
+        let birth = Birth {
+            key: key.as_bytes(),
+            flags,
+            expiry: ttl.deadline(self.inner.clock.read()),
+            value_len: len,
+            key_is_binary,
+        };
+        let writer = Writer::new(Arc::clone(&self.inner), birth)?;
+        self.inner.count_set(writer.id());
+        Ok(Reservation(writer))
+    }
+}
+
+impl Inner {
+    /// Decides under the key's lock what becomes of a written item; takes it over.
+    fn commit(&self, new: ItemId, commit: Commit) -> Result<Committed, StoreError> {
+        let items = &self.items;
+        let owner = Sole;
+        let view = items.view(new, &owner);
+        let len = view.len();
+        let key = Key::binary(view.key()).expect("items have keys");
+        let hash = self.index.hash(key.as_bytes());
+        let shard = &mut self.index.lock(hash);
+        let old = self.find_live(shard, hash, key);
+        let refuse = |stored| {
+            self.drop_ref(new);
+            Ok(Committed { stored, cas: Cas(0), len })
+        };
+        let is_concat = matches!(commit.mode, StoreMode::Append | StoreMode::Prepend);
+        let Some(old) = old else {
+            let stored = match commit.mode {
+                StoreMode::Set | StoreMode::Replace if commit.compare.is_some() => {
+                    self.counters.add(Counter::CasMisses);
+                    Stored::NotFound
+                }
+                StoreMode::Set | StoreMode::Add => Stored::Stored,
+                _ if is_concat && commit.vivify => Stored::Stored,
+                _ => Stored::NotStored,
+            };
+            if stored != Stored::Stored {
+                return refuse(stored);
+            }
+            let cas = commit.cas.unwrap_or_else(|| self.next_cas());
+            if !self.link(shard, hash, new, cas) {
+                return Err(StoreError::NoMemory { class: 0 });
+            }
+            return Ok(Committed { stored, cas: items.cas(new), len });
+        };
+        let mut new = new;
+        let mut len = len;
+        match commit.mode {
+            StoreMode::Add => {
+                // Somebody wanted it: the old item is bumped.
+                self.update(old);
+                return refuse(Stored::NotStored);
+            }
+            StoreMode::Set | StoreMode::Replace => {
+                if let Some(compare) = commit.compare {
+                    let class = self.lru_class(old).idx();
+                    let old_cas = items.cas(old);
+                    let is_stale = commit.allow_stale && compare.0 != 0 && compare.0 < old_cas.0;
+                    if compare.0 == 0 || (compare != old_cas && !is_stale) {
+                        self.counters.add_class(class, ClassCounter::CasBadval);
+                        return refuse(Stored::Exists);
+                    }
+                    self.counters.add_class(class, ClassCounter::CasHits);
+                    if is_stale {
+                        items.set_expiry(new, items.expiry(old));
+                        items.set_state(new, STALE | items.state(old) & TOKEN_SENT);
+                    }
+                }
+            }
+            StoreMode::Append | StoreMode::Prepend => {
+                let differs = |compare: Cas| compare.0 != 0 && compare != items.cas(old);
+                if commit.compare.is_some_and(differs) {
+                    return refuse(Stored::Exists);
+                }
+                let joined = self.concat(old, new, commit.mode);
+                self.drop_ref(new);
+                let Some((id, joined_len)) = joined else {
+                    return Ok(Committed { stored: Stored::NotStored, cas: Cas(0), len });
+                };
+                new = id;
+                len = joined_len;
+            }
+        }
+        let cas = commit.cas.unwrap_or_else(|| self.next_cas());
+        self.relink(shard, hash, old, new, cas);
+        Ok(Committed { stored: Stored::Stored, cas: items.cas(new), len })
+    }
+
+    /// Makes an item of two values, with the key, flags and life span of the old one. The caller
+    /// holds the shard lock of `old` and owns `added`. `None` when it would be too large or there
+    /// is no memory.
+    fn concat(&self, old: ItemId, added: ItemId, mode: StoreMode) -> Option<(ItemId, usize)> {
+        let owner = Sole;
+        let (old, added) = (self.items.view(old, &owner), self.items.view(added, &owner));
+        let len = old.len() + added.len();
+        let birth = Birth {
+            key: old.key(),
+            flags: old.flags(),
+            expiry: self.items.expiry(old.id()),
+            value_len: len,
+            key_is_binary: old.key_is_binary(),
+        };
+        let mut writer = Writer::new(self, birth).ok()?;
+        let (first, second) = match mode {
+            StoreMode::Prepend => (added, old),
+            _ => (old, added),
+        };
+        first.pieces().chain(second.pieces()).for_each(|piece| writer.write(piece));
+        if writer.failure().is_some() {
+            return None;
+        }
+        Some((writer.into_id(), len))
+    }
+}

@@ -1,0 +1,157 @@
+//! Writing an item: a chunk or a chain that nobody else knows of yet, filled from the front.
+
+use std::ops::Deref;
+
+use super::Inner;
+use crate::StoreError;
+use crate::arena::ItemId;
+use crate::counters::Counter;
+use crate::item::{Birth, Sole};
+
+/// Where bytes go for which there turned out to be no memory, 16 KiB at a time.
+const SCRATCH_BYTES: usize = 16 << 10;
+
+/// An item being written; freed if it is dropped before it is handed on.
+///
+/// Chunks of a chain are taken as the value arrives, not before: a client that announces a
+/// gigabyte and sends nothing evicts nothing.
+#[derive(Debug)]
+pub(crate) struct Writer<S: Deref<Target = Inner>> {
+    store: S,
+    id: ItemId,
+    owner: Sole,
+    is_owned: bool,
+    len: usize,
+    filled: usize,
+    chain: Option<Chain>,
+}
+
+#[derive(Debug)]
+struct Chain {
+    /// The link being filled: its chunk, how many bytes it has and how many it can have.
+    link: Option<(ItemId, usize, usize)>,
+    /// Set when a link could not be had: the rest of the value goes nowhere.
+    failure: Option<(StoreError, Box<[u8]>)>,
+}
+
+impl<S: Deref<Target = Inner>> Writer<S> {
+    /// Begins an item. Takes its chunk, or the head of its chain.
+    pub(crate) fn new(store: S, birth: Birth<'_>) -> Result<Self, StoreError> {
+        let items = &store.items;
+        let ladder = store.slabs.ladder();
+        let bytes = items.total_bytes(birth.key.len(), birth.flags, birth.value_len);
+        let limit = store.config.item_size_max;
+        if bytes > limit {
+            store.counters.add(Counter::TooLarge);
+            return Err(StoreError::TooLarge { bytes, limit });
+        }
+        let (class, is_chained) = match ladder.class_for(bytes) {
+            Some(class) => (class, false),
+            None => {
+                let head = items.chain_head_bytes(birth.key.len(), birth.flags);
+                let class = ladder.class_for(head).ok_or(StoreError::TooLarge {
+                    bytes: head,
+                    limit: ladder.chunk_bytes(ladder.last()),
+                })?;
+                (class, true)
+            }
+        };
+        let id = store.alloc(class).inspect_err(|_| store.counters.add(Counter::NoMemory))?;
+        let owner = Sole;
+        items.write_new(id, birth, is_chained, &owner);
+        let chain = is_chained.then_some(Chain { link: None, failure: None });
+        Ok(Self { store, id, owner, is_owned: true, len: birth.value_len, filled: 0, chain })
+    }
+
+    /// How the writer holds its store.
+    pub(crate) fn store_handle(&self) -> &S {
+        &self.store
+    }
+
+    pub(crate) fn id(&self) -> ItemId {
+        self.id
+    }
+
+    /// Bytes still to come.
+    pub(crate) fn left(&self) -> usize {
+        self.len - self.filled
+    }
+
+    /// Why the item cannot be stored, found out while it was being written.
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        self.chain.as_ref()?.failure.as_ref().map(|(error, _)| *error)
+    }
+
+    /// The next contiguous place for value bytes; empty when the value is complete.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        let left = self.left();
+        if left == 0 {
+            return &mut [];
+        }
+        let Some(chain) = &mut self.chain else {
+            return &mut self.store.items.value_space(self.id, &self.owner)[self.filled..];
+        };
+        let is_full = chain.link.is_none_or(|(_, used, capacity)| used == capacity);
+        if is_full && chain.failure.is_none() {
+            match self.store.alloc_chain_chunk(left) {
+                Ok((chunk, capacity)) => {
+                    match chain.link {
+                        Some((before, ..)) => self.store.items.set_chain_next(before, chunk),
+                        None => self.store.items.set_chain(self.id, chunk, &self.owner),
+                    }
+                    chain.link = Some((chunk, 0, capacity));
+                }
+                Err(error) => {
+                    self.store.counters.add(Counter::NoMemory);
+                    chain.failure = Some((error, vec![0; SCRATCH_BYTES].into()));
+                }
+            }
+        }
+        if let Some((_, scratch)) = &mut chain.failure {
+            let len = left.min(scratch.len());
+            return &mut scratch[..len];
+        }
+        let (chunk, used, capacity) = chain.link.expect("a link was taken above");
+        let to = capacity.min(used + left);
+        self.store.items.chain_space(chunk, used, to, &self.owner)
+    }
+
+    /// Says that the first `n` bytes of [`space`](Self::space) are written.
+    pub(crate) fn filled(&mut self, n: usize) {
+        assert!(n <= self.left(), "no more than the value's length is written");
+        self.filled += n;
+        if let Some(Chain { link: Some((chunk, used, capacity)), failure: None }) = &mut self.chain
+        {
+            *used += n;
+            assert!(*used <= *capacity, "no more than the space given is written");
+            self.store.items.set_chain_used(*chunk, *used);
+        }
+    }
+
+    /// Writes bytes of the value.
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) {
+        assert!(bytes.len() <= self.left(), "no more than the value's length is written");
+        while !bytes.is_empty() {
+            let space = self.space();
+            let n = space.len().min(bytes.len());
+            space[..n].copy_from_slice(&bytes[..n]);
+            bytes = &bytes[n..];
+            self.filled(n);
+        }
+    }
+
+    /// Hands the item on: the caller links it or drops its reference.
+    pub(crate) fn into_id(mut self) -> ItemId {
+        debug_assert_eq!(self.left(), 0, "an item is linked with all of its value");
+        self.is_owned = false;
+        self.id
+    }
+}
+
+impl<S: Deref<Target = Inner>> Drop for Writer<S> {
+    fn drop(&mut self) {
+        if self.is_owned {
+            self.store.drop_ref(self.id);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Tests of the engine as a whole.
+
+mod behaviour;
+mod model;
+mod threads;
+
+use crate::types::{Clock, Key};
+use crate::{Builder, Store};
+
+/// A Unix time to begin tests at.
+const UNIX_BASE: u64 = 1_700_000_000;
+
+fn key(text: &str) -> Key<'_> {
+    Key::new(text).unwrap()
+}
+
+fn small() -> Builder {
+    Store::builder().memory_limit(2 << 20)
+}
+
+fn at(store: &Store, now: u32) {
+    store.set_clock(Clock { now, unix_base: UNIX_BASE });
+}
+
+fn value_of(store: &Store, text: &str) -> Option<Vec<u8>> {
+    store.get(key(text), |item| item.to_vec())
+}

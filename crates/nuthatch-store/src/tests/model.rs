@@ -1,0 +1,503 @@
+//! Random operations against a plain map with a virtual clock: the store may forget, but it never
+//! answers anything that the map would not, and it forgets only when it evicts.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{UNIX_BASE, at};
+use crate::types::{Arith, Cas, Clock, Deleted, ItemFlags, Key, StoreMode, Stored, Ttl, arith};
+use crate::{
+    Commit, Counted, ItemGuard, Maintenance, MetaArith, MetaDelete, MetaGet, Set, Store, StoreError,
+};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Get(u8),
+    GetAndTouch(u8, i32),
+    Store { key: u8, mode: StoreMode, len: usize, exptime: i32, flags: u32, compare: Compare },
+    Reserve { key: u8, len: usize, pieces: usize, abandon: bool },
+    Count { key: u8, direction: Arith, delta: u64 },
+    Number { key: u8, value: u64 },
+    Delete(u8),
+    Touch(u8, i32),
+    Flush(Option<i32>),
+    Tick(u8),
+    Maintain,
+    Pin(u8),
+    Unpin,
+    MetaGet { key: u8, vivify: bool, recache: Option<u8>, touch: Option<i32>, no_bump: bool },
+    MetaDelete { key: u8, stale: bool, empty: bool, compare: Compare },
+    MetaCount { key: u8, vivify: Option<u64>, delta: u64, compare: Compare },
+}
+
+/// Which CAS number an operation brings.
+#[derive(Clone, Copy, Debug)]
+enum Compare {
+    None,
+    Right,
+    Wrong,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    value: Vec<u8>,
+    flags: u32,
+    expiry: u32,
+    cas: u64,
+    stale: bool,
+    won: bool,
+}
+
+fn compare() -> impl Strategy<Value = Compare> {
+    prop_oneof![5 => Just(Compare::None), 1 => Just(Compare::Right), 1 => Just(Compare::Wrong)]
+}
+
+fn exptime() -> impl Strategy<Value = i32> {
+    prop_oneof![4 => Just(0), 3 => 1..20i32, 1 => Just(-1), 1 => (1..40i32).prop_map(|s| 1_700_000_000 + s)]
+}
+
+/// Mostly small values, now and then ones that fill classes or chain.
+fn len() -> impl Strategy<Value = usize> {
+    prop_oneof![6 => 0..200usize, 3 => 200..9000usize, 1 => 9000..300_000usize]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = 0..24u8;
+    let mode = prop_oneof![
+        6 => Just(StoreMode::Set), 1 => Just(StoreMode::Add), 1 => Just(StoreMode::Replace),
+        1 => Just(StoreMode::Append), 1 => Just(StoreMode::Prepend)
+    ];
+    let direction = prop_oneof![Just(Arith::Incr), Just(Arith::Decr)];
+    prop_oneof![
+        6 => key.clone().prop_map(Op::Get),
+        1 => (key.clone(), exptime()).prop_map(|(k, e)| Op::GetAndTouch(k, e)),
+        8 => (key.clone(), mode, len(), exptime(), prop_oneof![Just(0), any::<u32>()], compare())
+            .prop_map(|(key, mode, len, exptime, flags, compare)| {
+                Op::Store { key, mode, len, exptime, flags, compare }
+            }),
+        2 => (key.clone(), len(), 1..5usize, any::<bool>())
+            .prop_map(|(key, len, pieces, abandon)| Op::Reserve { key, len, pieces, abandon }),
+        1 => (key.clone(), direction, prop_oneof![0..20u64, any::<u64>()])
+            .prop_map(|(key, direction, delta)| Op::Count { key, direction, delta }),
+        2 => (key.clone(), prop_oneof![0..20u64, any::<u64>()])
+            .prop_map(|(key, value)| Op::Number { key, value }),
+        2 => key.clone().prop_map(Op::Delete),
+        1 => (key.clone(), exptime()).prop_map(|(k, e)| Op::Touch(k, e)),
+        1 => proptest::option::of(exptime()).prop_map(Op::Flush),
+        2 => (0..8u8).prop_map(Op::Tick),
+        2 => Just(Op::Maintain),
+        1 => key.clone().prop_map(Op::Pin),
+        1 => Just(Op::Unpin),
+        2 => (key.clone(), any::<bool>(), proptest::option::of(0..20u8),
+              proptest::option::of(exptime()), any::<bool>())
+            .prop_map(|(key, vivify, recache, touch, no_bump)| {
+                Op::MetaGet { key, vivify, recache, touch, no_bump }
+            }),
+        1 => (key.clone(), any::<bool>(), any::<bool>(), compare())
+            .prop_map(|(key, stale, empty, compare)| Op::MetaDelete { key, stale, empty, compare }),
+        1 => (key, proptest::option::of(0..100u64), 0..20u64, compare())
+            .prop_map(|(key, vivify, delta, compare)| Op::MetaCount { key, vivify, delta, compare }),
+    ]
+}
+
+struct World {
+    store: Store,
+    maintenance: Maintenance,
+    model: HashMap<u8, Entry>,
+    now: u32,
+    flush_due: Option<u32>,
+    pins: Vec<(ItemGuard, Vec<u8>)>,
+    counter: u8,
+}
+
+impl World {
+    fn new(segmented: bool) -> Self {
+        let store = Store::builder()
+            .memory_limit(1 << 20)
+            .slab_chunk_max(64 << 10)
+            .segmented(segmented)
+            .temporary_ttl(segmented.then_some(3))
+            .build()
+            .unwrap();
+        at(&store, 2);
+        let maintenance = Maintenance::new(&store);
+        Self {
+            store,
+            maintenance,
+            model: HashMap::new(),
+            now: 2,
+            flush_due: None,
+            pins: Vec::new(),
+            counter: 0,
+        }
+    }
+
+    fn deadline(&self, ttl: Ttl) -> u32 {
+        ttl.deadline(Clock { now: self.now, unix_base: UNIX_BASE })
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        self.counter = self.counter.wrapping_add(1);
+        vec![self.counter; len]
+    }
+
+    /// The model's living entry, after taking the store's word that it evicted one.
+    fn live(&mut self, key: u8) -> Option<Entry> {
+        self.model.retain(|_, entry| entry.expiry == 0 || entry.expiry > self.now);
+        let name = [b'k', b'a' + key];
+        let found = self.store.peek(Key::new(&name).unwrap(), |item, _| {
+            (item.to_vec(), item.flags().0, item.cas().0)
+        });
+        match (self.model.get(&key).cloned(), found) {
+            (Some(entry), Some(found)) => {
+                assert_eq!((entry.value.clone(), entry.flags, entry.cas), found);
+                Some(entry)
+            }
+            (Some(_), None) => {
+                assert!(self.store.stats().totals.evicted > 0, "nothing is lost unless evicted");
+                self.model.remove(&key);
+                None
+            }
+            (None, Some(found)) => panic!("an item that should not be: {found:?}"),
+            (None, None) => None,
+        }
+    }
+
+    fn compare(&self, with: Compare, entry: Option<&Entry>) -> Option<Cas> {
+        match with {
+            Compare::None => None,
+            Compare::Right => Some(Cas(entry.map_or(77, |entry| entry.cas))),
+            Compare::Wrong => Some(Cas(u64::MAX)),
+        }
+    }
+
+    fn put(&mut self, key: u8, value: Vec<u8>, flags: u32, expiry: u32, cas: u64) {
+        self.model.insert(key, Entry { value, flags, expiry, cas, stale: false, won: false });
+    }
+
+    fn apply(&mut self, op: Op) {
+        let number = match op {
+            Op::Get(key) | Op::GetAndTouch(key, _) | Op::Delete(key) | Op::Touch(key, _) => key,
+            Op::Pin(key) => key,
+            Op::Store { key, .. } | Op::Reserve { key, .. } | Op::Count { key, .. } => key,
+            Op::Number { key, .. } | Op::MetaGet { key, .. } | Op::MetaDelete { key, .. } => key,
+            Op::MetaCount { key, .. } => key,
+            Op::Flush(_) | Op::Tick(_) | Op::Maintain | Op::Unpin => 0,
+        };
+        let name = [b'k', b'a' + number];
+        let key = Key::new(&name).unwrap();
+        let entry = self.live(number);
+        let store = self.store.clone();
+        match op {
+            Op::Get(_) => {
+                let found = store.get(key, |item| item.to_vec());
+                assert_eq!(found, entry.map(|entry| entry.value));
+            }
+            Op::GetAndTouch(_, exptime) => {
+                let ttl = Ttl::from_exptime(exptime);
+                let found = store.get_and_touch(key, ttl, |item| item.to_vec());
+                assert_eq!(found, entry.map(|entry| entry.value));
+                let deadline = self.deadline(ttl);
+                self.model.entry(number).and_modify(|entry| entry.expiry = deadline);
+            }
+            Op::Touch(_, exptime) => {
+                let ttl = Ttl::from_exptime(exptime);
+                assert_eq!(store.touch(key, ttl), entry.is_some());
+                let deadline = self.deadline(ttl);
+                self.model.entry(number).and_modify(|entry| entry.expiry = deadline);
+            }
+            Op::Delete(_) => {
+                let expected = if entry.is_some() { Deleted::Deleted } else { Deleted::NotFound };
+                assert_eq!(store.delete(key), expected);
+                self.model.remove(&number);
+            }
+            Op::Store { mode, len, exptime, flags, compare, .. } => {
+                let value = self.bytes(len);
+                let compare = self.compare(compare, entry.as_ref());
+                let ttl = Ttl::from_exptime(exptime);
+                let set = Set { mode, flags: ItemFlags(flags), ttl, compare };
+                self.store_op(number, entry, set, value);
+            }
+            Op::Reserve { len, pieces, abandon, .. } => {
+                let value = self.bytes(len);
+                let mut place = match store.reserve(key, ItemFlags(0), Ttl::NEVER, len) {
+                    Ok(place) => place,
+                    Err(error) => return self.refused(error, len),
+                };
+                if abandon {
+                    place.write(&value[..len / 2]);
+                    return;
+                }
+                value.chunks(len.div_ceil(pieces).max(1)).for_each(|piece| place.write(piece));
+                match place.commit(Commit::default()) {
+                    Ok(done) => self.put(number, value, 0, 0, done.cas.0),
+                    Err(error) => self.refused(error, len),
+                }
+            }
+            Op::Number { value, .. } => {
+                let set = Set::default();
+                let value = value.to_string().into_bytes();
+                self.store_op(number, entry, set, value);
+            }
+            Op::Count { direction, delta, .. } => {
+                let counted = store.count(key, direction, delta);
+                self.counted(number, entry, direction, delta, counted);
+            }
+            Op::Flush(exptime) => {
+                let when = exptime.map(Ttl::from_exptime);
+                if when.is_some_and(|when| (2..=self.now).contains(&self.deadline(when))) {
+                    // A moment in the past: only what is older dies, which the model cannot tell.
+                    return;
+                }
+                store.flush_all(when);
+                match when.map_or(0, |when| self.deadline(when)) {
+                    0 | 1 => {
+                        self.flush_due = None;
+                        self.model.clear();
+                    }
+                    due => self.flush_due = Some(due - 1),
+                }
+                self.flush_if_due();
+            }
+            Op::Tick(secs) => {
+                // One second at a time: a flush comes due at its second.
+                for _ in 0..secs {
+                    self.now += 1;
+                    at(&store, self.now);
+                    self.flush_if_due();
+                }
+            }
+            Op::Maintain => {
+                self.maintenance.step(Duration::from_secs(2));
+            }
+            Op::Pin(_) => {
+                if let Some(guard) = store.get(key, |item| item.pin().unwrap()) {
+                    self.pins.push((guard, entry.unwrap().value));
+                }
+            }
+            Op::Unpin => {
+                self.pins.pop();
+            }
+            Op::MetaGet { vivify, recache, touch, no_bump, .. } => {
+                let ask = MetaGet {
+                    no_bump,
+                    vivify: vivify.then_some(Ttl::secs(30)),
+                    recache: recache.map(|secs| Ttl::secs(u32::from(secs) + 1)),
+                    touch: touch.map(Ttl::from_exptime),
+                    ..MetaGet::default()
+                };
+                let found = store.meta_get(key, ask, |item, hit| (item.to_vec(), item.cas(), hit));
+                let Some((value, cas, hit)) = found else {
+                    assert!(entry.is_none());
+                    // A vivify that found no memory, or none asked for.
+                    return;
+                };
+                assert_eq!(hit.was_made, entry.is_none());
+                if let Some(entry) = &entry {
+                    assert_eq!((&value, cas.0), (&entry.value, entry.cas));
+                    assert_eq!((hit.is_stale, hit.was_won), (entry.stale, entry.won));
+                    let soon = recache.is_some_and(|secs| {
+                        entry.expiry != 0 && entry.expiry < self.now + u32::from(secs) + 1
+                    });
+                    assert_eq!(hit.has_won, !entry.won && (entry.stale || soon));
+                } else {
+                    assert!(hit.has_won && value.is_empty());
+                    let expiry = self.now + 30;
+                    self.put(number, value, 0, expiry, cas.0);
+                }
+                let deadline = ask.touch.map(|ttl| self.deadline(ttl));
+                let entry = self.model.get_mut(&number).unwrap();
+                entry.won |= hit.has_won;
+                if let Some(deadline) = deadline {
+                    entry.expiry = deadline;
+                }
+            }
+            Op::MetaDelete { stale, empty, compare, .. } => {
+                let compare = self.compare(compare, entry.as_ref());
+                let ask = MetaDelete {
+                    compare,
+                    mark_stale: stale,
+                    remove_value: empty,
+                    ..MetaDelete::default()
+                };
+                let deleted = match store.meta_delete(key, ask) {
+                    Ok(deleted) => deleted,
+                    Err(error) => return self.refused(error, 0),
+                };
+                let Some(entry) = entry else {
+                    assert_eq!(deleted, Deleted::NotFound);
+                    return;
+                };
+                if compare.is_some_and(|compare| compare.0 != entry.cas) {
+                    assert_eq!(deleted, Deleted::Exists);
+                    return;
+                }
+                assert_eq!(deleted, Deleted::Deleted);
+                if !empty && !stale {
+                    self.model.remove(&number);
+                    return;
+                }
+                let cas = store.peek(key, |item, _| item.cas().0);
+                let entry = self.model.get_mut(&number).unwrap();
+                if empty {
+                    (entry.value, entry.flags, entry.expiry) = (Vec::new(), 0, 0);
+                    (entry.stale, entry.won) = (false, false);
+                }
+                if stale {
+                    (entry.stale, entry.won) = (true, false);
+                    assert_ne!(cas, Some(entry.cas), "marking changes the CAS number");
+                    // Evicted since? Then the next look finds out.
+                    entry.cas = cas.unwrap_or(entry.cas);
+                }
+            }
+            Op::MetaCount { vivify, delta, compare, .. } => {
+                let compare = self.compare(compare, entry.as_ref());
+                let ask = MetaArith {
+                    delta,
+                    compare,
+                    vivify: vivify.map(|initial| (Ttl::NEVER, initial)),
+                    ..MetaArith::default()
+                };
+                let number_now = store.meta_count(key, ask);
+                if let (None, Some(initial), Counted::Value(value, cas)) =
+                    (&entry, vivify, number_now.counted)
+                {
+                    assert_eq!(value, initial);
+                    assert!(number_now.was_made);
+                    self.put(number, initial.to_string().into_bytes(), 0, 0, cas.0);
+                } else if entry.as_ref().is_some_and(|entry| {
+                    !entry.value.is_empty() && compare.is_some_and(|compare| compare.0 != entry.cas)
+                }) {
+                    let is_number = entry.as_ref().unwrap().value.len() > 60_000;
+                    assert!(is_number || number_now.counted == Counted::Exists);
+                } else {
+                    self.counted(number, entry, Arith::Incr, delta, number_now.counted);
+                }
+            }
+        }
+    }
+
+    fn flush_if_due(&mut self) {
+        if self.flush_due.is_some_and(|due| due <= self.now) {
+            self.flush_due = None;
+            self.model.clear();
+        }
+    }
+
+    fn refused(&self, error: StoreError, len: usize) {
+        match error {
+            StoreError::TooLarge { .. } => assert!(len > 900_000),
+            // Chains compete with what is pinned for the few pages there are.
+            StoreError::NoMemory { .. } => {}
+        }
+    }
+
+    fn counted(
+        &mut self,
+        number: u8,
+        entry: Option<Entry>,
+        direction: Arith,
+        delta: u64,
+        counted: Counted,
+    ) {
+        let Some(entry) = entry else {
+            assert!(matches!(counted, Counted::NotFound | Counted::NoMemory));
+            return;
+        };
+        let Ok(expected) = arith::apply(direction, &entry.value, delta) else {
+            assert_eq!(counted, Counted::NonNumeric);
+            return;
+        };
+        let (value, cas) = match counted {
+            Counted::Value(value, cas) => (value, cas),
+            other => {
+                assert_eq!(other, Counted::NoMemory);
+                return;
+            }
+        };
+        assert_eq!(value, expected);
+        let mut text = value.to_string().into_bytes();
+        let name = [b'k', b'a' + number];
+        // In place, padded, or as a new item of its own length: which one depends on pins.
+        let len = self.store.peek(Key::new(&name).unwrap(), |item, _| item.len());
+        if let Some(len) = len {
+            assert!(len == text.len() || len == entry.value.len());
+            text.resize(len, b' ');
+        }
+        let model = self.model.get_mut(&number).unwrap();
+        let replaced = text.len() > entry.value.len();
+        (model.value, model.cas) = (text, cas.0);
+        let state = self.store.peek(Key::new(&name).unwrap(), |_, hit| (hit.is_stale, hit.was_won));
+        if let Some((stale, won)) = state {
+            // A new item begins fresh.
+            assert!(!replaced || (!stale && !won));
+            (model.stale, model.won) = (stale, won);
+        }
+    }
+
+    fn store_op(&mut self, number: u8, entry: Option<Entry>, set: Set, value: Vec<u8>) {
+        let name = [b'k', b'a' + number];
+        let done = match self.store.set(Key::new(&name).unwrap(), &value, set) {
+            Ok(done) => done,
+            Err(error) => return self.refused(error, value.len()),
+        };
+        let expiry = self.deadline(set.ttl);
+        let differs = |entry: &Entry| set.compare.is_some_and(|compare| compare.0 != entry.cas);
+        let (expected, becomes) = match (set.mode, entry) {
+            (StoreMode::Set | StoreMode::Replace, None) if set.compare.is_some() => {
+                (Stored::NotFound, None)
+            }
+            (StoreMode::Set | StoreMode::Add, None) => {
+                (Stored::Stored, Some((value, set.flags.0, expiry)))
+            }
+            (_, None) | (StoreMode::Add, Some(_)) => (Stored::NotStored, None),
+            (_, Some(entry)) if differs(&entry) => (Stored::Exists, None),
+            (StoreMode::Set | StoreMode::Replace, Some(_)) => {
+                (Stored::Stored, Some((value, set.flags.0, expiry)))
+            }
+            (StoreMode::Append, Some(entry)) => {
+                (Stored::Stored, Some(([entry.value, value].concat(), entry.flags, entry.expiry)))
+            }
+            (StoreMode::Prepend, Some(entry)) => {
+                (Stored::Stored, Some(([value, entry.value].concat(), entry.flags, entry.expiry)))
+            }
+        };
+        if done.stored == Stored::NotStored && expected == Stored::Stored {
+            // No memory, or too large, for the sum of the two.
+            assert!(matches!(set.mode, StoreMode::Append | StoreMode::Prepend));
+            return;
+        }
+        assert_eq!(done.stored, expected);
+        if let Some((value, flags, expiry)) = becomes {
+            assert_eq!(done.len, value.len());
+            self.put(number, value, flags, expiry, done.cas.0);
+        }
+    }
+}
+
+fn run(segmented: bool, ops: Vec<Op>) {
+    let mut world = World::new(segmented);
+    for op in ops {
+        world.apply(op);
+        world.store.audit(None);
+        for (guard, value) in &world.pins {
+            assert_eq!(&guard.view().to_vec(), value, "a pinned value stays as it was");
+        }
+    }
+    world.pins.clear();
+    world.store.audit(Some(0));
+}
+
+proptest! {
+    #[test]
+    fn the_store_agrees_with_a_map(ops in proptest::collection::vec(op(), 1..120)) {
+        run(true, ops);
+    }
+
+    #[test]
+    fn a_flat_lru_agrees_with_a_map(ops in proptest::collection::vec(op(), 1..120)) {
+        run(false, ops);
+    }
+}
