@@ -152,6 +152,8 @@ pub enum KeyError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -174,5 +176,21 @@ mod tests {
     #[test]
     fn debug_output_never_breaks_a_terminal() {
         assert_eq!(format!("{:?}", Key::binary(b"a\x1b[").unwrap()), "Key(\"a\\x1b[\")");
+    }
+
+    proptest! {
+        /// A key that the text protocols carry is one token of a line, whatever its bytes.
+        #[test]
+        fn a_text_key_is_one_token(bytes: Vec<u8>) {
+            let key = Key::new(&bytes);
+            let tokens = bytes.split(|byte| byte.is_ascii_whitespace()).count();
+            let controls = bytes.iter().any(|byte| byte.is_ascii_control());
+            prop_assert_eq!(key.is_ok(), (1..=250).contains(&bytes.len()) && tokens == 1 && !controls);
+            if let Ok(key) = key {
+                let owned = key.to_buf();
+                prop_assert_eq!(owned.as_key(), key);
+                prop_assert_eq!(Key::binary(&bytes), Ok(key));
+            }
+        }
     }
 }

@@ -39,3 +39,7 @@ pub const META_TOKENS_MAX: usize = 20;
 
 /// The port memcached listens on.
 pub const PORT_DEFAULT: u16 = 11211;
+
+/// The longest membership list that auto-discovery passes around, in bytes (`config_size_max` of
+/// ElastiCache).
+pub const CLUSTER_CONFIG_LEN_MAX: usize = 64 << 10;

@@ -69,7 +69,8 @@ pub enum Arith {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArithError {
-    /// The value is not an unsigned decimal number of at most 20 digits.
+    /// The value is not an unsigned decimal number up to `u64::MAX`; see
+    /// [`arith::parse`](crate::arith::parse) for what surrounds one.
     #[error("cannot increment or decrement non-numeric value")]
     NonNumeric,
 }
