@@ -19,6 +19,12 @@ pub enum StoreError {
         /// The slab class that had nothing to give.
         class: u8,
     },
+    /// The memory ran out while a long value was being written. A later attempt may succeed.
+    #[error("no memory for the rest of the value in slab class {class}")]
+    NoMemoryForRest {
+        /// The slab class that had nothing to give.
+        class: u8,
+    },
 }
 
 /// Why a store could not be built.

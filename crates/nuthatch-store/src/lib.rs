@@ -27,5 +27,5 @@ pub use maintain::{Maintenance, MaintenanceThread};
 pub use nuthatch_types as types;
 pub use store::{
     ClassStats, Commit, Committed, Counted, Item, ItemGuard, MetaArith, MetaDelete, MetaGet,
-    MetaHit, MetaNumber, QueueStats, Reservation, Set, Store, StoreStats,
+    MetaHit, MetaNumber, NewItem, QueueStats, Reservation, Set, Store, StoreStats,
 };

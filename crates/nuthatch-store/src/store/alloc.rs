@@ -67,14 +67,18 @@ impl Inner {
     /// Takes a chunk for the next link of a chain of which `left` bytes are still to come: the
     /// last link is as small as it can be.
     pub(crate) fn alloc_chain_chunk(&self, left: usize) -> Result<(ItemId, usize), StoreError> {
+        let no_rest = |_| {
+            self.counters.add(Counter::NoMemory);
+            StoreError::NoMemoryForRest { class: self.slabs.ladder().last().number() }
+        };
         let ladder = self.slabs.ladder();
         let last = ladder.last();
         let fitting = ladder.class_for(left + CHAIN_HEADER_BYTES).unwrap_or(last);
         let (id, class) = match self.alloc(fitting) {
             Ok(id) => (id, fitting),
             // Classes in between hold only such ends and may have nothing to evict.
-            Err(error) if fitting == last => return Err(error),
-            Err(_) => (self.alloc(last)?, last),
+            Err(error) if fitting == last => return Err(no_rest(error)),
+            Err(_) => (self.alloc(last).map_err(no_rest)?, last),
         };
         self.items.write_new_chain(id, &Sole);
         Ok((id, ladder.chunk_bytes(class) - CHAIN_HEADER_BYTES))

@@ -249,8 +249,9 @@ impl Store {
                         key_is_binary: ask.key_is_binary,
                     };
                     counted = Counted::NoMemory;
-                    if let Ok(mut writer) = Writer::new(inner, birth) {
-                        writer.write(digits);
+                    if let Ok(mut writer) = Writer::new(inner, birth)
+                        && writer.write(digits).is_ok()
+                    {
                         let new = writer.into_id();
                         let cas = ask.cas.unwrap_or_else(|| inner.next_cas());
                         if inner.link(shard, hash, new, cas) {

@@ -26,7 +26,7 @@ use crate::lru::Lru;
 pub use guard::{Item, ItemGuard};
 pub use meta::{MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber};
 pub use stats::{ClassStats, QueueStats, StoreStats};
-pub use write::{Commit, Committed, Reservation, Set};
+pub use write::{Commit, Committed, NewItem, Reservation, Set};
 
 pub(crate) use pull::Pull;
 use writer::Writer;
@@ -482,7 +482,9 @@ impl Inner {
         let Ok(mut writer) = Writer::new(self, birth) else {
             return (Counted::NoMemory, None);
         };
-        writer.write(digits);
+        if writer.write(digits).is_err() {
+            return (Counted::NoMemory, None);
+        }
         let new = writer.into_id();
         let cas = new_cas.unwrap_or_else(|| self.next_cas());
         self.relink(shard, hash, id, new, cas);

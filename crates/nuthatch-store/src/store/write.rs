@@ -24,6 +24,17 @@ pub struct Set {
     pub compare: Option<Cas>,
 }
 
+/// What an item is made with, besides its key and value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewItem {
+    /// The client's flags.
+    pub flags: ItemFlags,
+    /// The life span.
+    pub ttl: Ttl,
+    /// The key came in base64: the item remembers it, and meta commands show the key so.
+    pub key_is_binary: bool,
+}
+
 /// On what terms a written value takes its place.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Commit {
@@ -66,8 +77,8 @@ impl Reservation {
     /// The next contiguous place for value bytes, 1 byte to a chunk; empty when the value is
     /// complete.
     ///
-    /// A value above the largest chunk takes its memory as it arrives. If there is none, the rest
-    /// of the value is taken and thrown away, and [`commit`](Self::commit) reports it.
+    /// A value above the largest chunk takes its memory as it arrives. If there is none, the place
+    /// is empty although bytes are [`left`](Self::left), and [`commit`](Self::commit) reports it.
     pub fn space(&mut self) -> &mut [u8] {
         self.0.space()
     }
@@ -83,11 +94,15 @@ impl Reservation {
 
     /// Writes bytes of the value.
     ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoMemoryForRest`] when the memory for a long value runs out.
+    ///
     /// # Panics
     ///
     /// If they are more than the value's length that was reserved.
-    pub fn write(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.0.write(bytes)
     }
 
     /// How many bytes of the value are still to be written.
@@ -99,17 +114,17 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NoMemory`] when the memory for a long value ran out while it was written, or
-    /// the index could not grow.
+    /// [`StoreError::NoMemoryForRest`] when the memory for a long value ran out while it was
+    /// written, [`StoreError::NoMemory`] when the index could not grow.
     ///
     /// # Panics
     ///
     /// If the value is not complete.
     pub fn commit(self, commit: Commit) -> Result<Committed, StoreError> {
-        assert_eq!(self.left(), 0, "a value is committed when all of it is written");
         if let Some(error) = self.0.failure() {
             return Err(error);
         }
+        assert_eq!(self.left(), 0, "a value is committed when all of it is written");
         let store = Arc::clone(self.0.store_handle());
         store.commit(self.0.into_id(), commit)
     }
@@ -123,21 +138,27 @@ impl Store {
     /// As [`reserve`](Self::reserve) and [`Reservation::commit`]. An old item of that key is left
     /// alone; [`discard`](Self::discard) it where the old value must not outlive the failure.
     pub fn set(&self, key: Key<'_>, value: &[u8], set: Set) -> Result<Committed, StoreError> {
-        let inner = &*self.inner;
-        let birth = Birth {
-            key: key.as_bytes(),
-            flags: set.flags,
-            expiry: set.ttl.deadline(inner.clock.read()),
-            value_len: value.len(),
-            key_is_binary: false,
-        };
-        let mut writer = Writer::new(inner, birth)?;
-        inner.count_set(writer.id());
-        writer.write(value);
-        if let Some(error) = writer.failure() {
-            return Err(error);
-        }
+        let item = NewItem { flags: set.flags, ttl: set.ttl, key_is_binary: false };
         let commit = Commit { mode: set.mode, compare: set.compare, ..Commit::default() };
+        self.put(key, value, item, commit)
+    }
+
+    /// Stores a value on any terms: [`set`](Self::set) with everything the meta commands add.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn put(
+        &self,
+        key: Key<'_>,
+        value: &[u8],
+        item: NewItem,
+        commit: Commit,
+    ) -> Result<Committed, StoreError> {
+        let inner = &*self.inner;
+        let mut writer = Writer::new(inner, inner.birth(key, item, value.len()))?;
+        inner.count_set(writer.id());
+        writer.write(value)?;
         inner.commit(writer.into_id(), commit)
     }
 
@@ -149,34 +170,10 @@ impl Store {
     pub fn reserve(
         &self,
         key: Key<'_>,
-        flags: ItemFlags,
-        ttl: Ttl,
+        item: NewItem,
         len: usize,
     ) -> Result<Reservation, StoreError> {
-        self.reserve_as(key, false, flags, ttl, len)
-    }
-
-    /// As [`reserve`](Self::reserve), for a key that came in base64 if `key_is_binary`: the item
-    /// remembers it, and meta commands show the key so.
-    ///
-    /// # Errors
-    ///
-    /// As [`reserve`](Self::reserve).
-    pub fn reserve_as(
-        &self,
-        key: Key<'_>,
-        key_is_binary: bool,
-        flags: ItemFlags,
-        ttl: Ttl,
-        len: usize,
-    ) -> Result<Reservation, StoreError> {
-        let birth = Birth {
-            key: key.as_bytes(),
-            flags,
-            expiry: ttl.deadline(self.inner.clock.read()),
-            value_len: len,
-            key_is_binary,
-        };
+        let birth = self.inner.birth(key, item, len);
         let writer = Writer::new(Arc::clone(&self.inner), birth)?;
         self.inner.count_set(writer.id());
         Ok(Reservation(writer))
@@ -184,6 +181,16 @@ impl Store {
 }
 
 impl Inner {
+    fn birth<'a>(&self, key: Key<'a>, item: NewItem, value_len: usize) -> Birth<'a> {
+        Birth {
+            key: key.as_bytes(),
+            flags: item.flags,
+            expiry: item.ttl.deadline(self.clock.read()),
+            value_len,
+            key_is_binary: item.key_is_binary,
+        }
+    }
+
     /// Decides under the key's lock what becomes of a written item; takes it over.
     fn commit(&self, new: ItemId, commit: Commit) -> Result<Committed, StoreError> {
         let items = &self.items;
@@ -280,9 +287,8 @@ impl Inner {
             StoreMode::Prepend => (added, old),
             _ => (old, added),
         };
-        first.pieces().chain(second.pieces()).for_each(|piece| writer.write(piece));
-        if writer.failure().is_some() {
-            return None;
+        for piece in first.pieces().chain(second.pieces()) {
+            writer.write(piece).ok()?;
         }
         Some((writer.into_id(), len))
     }

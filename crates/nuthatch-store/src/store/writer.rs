@@ -8,9 +8,6 @@ use crate::arena::ItemId;
 use crate::counters::Counter;
 use crate::item::{Birth, Sole};
 
-/// Where bytes go for which there turned out to be no memory, 16 KiB at a time.
-const SCRATCH_BYTES: usize = 16 << 10;
-
 /// An item being written; freed if it is dropped before it is handed on.
 ///
 /// Chunks of a chain are taken as the value arrives, not before: a client that announces a
@@ -30,8 +27,8 @@ pub(crate) struct Writer<S: Deref<Target = Inner>> {
 struct Chain {
     /// The link being filled: its chunk, how many bytes it has and how many it can have.
     link: Option<(ItemId, usize, usize)>,
-    /// Set when a link could not be had: the rest of the value goes nowhere.
-    failure: Option<(StoreError, Box<[u8]>)>,
+    /// Set when a link could not be had.
+    failure: Option<StoreError>,
 }
 
 impl<S: Deref<Target = Inner>> Writer<S> {
@@ -79,10 +76,11 @@ impl<S: Deref<Target = Inner>> Writer<S> {
 
     /// Why the item cannot be stored, found out while it was being written.
     pub(crate) fn failure(&self) -> Option<StoreError> {
-        self.chain.as_ref()?.failure.as_ref().map(|(error, _)| *error)
+        self.chain.as_ref()?.failure
     }
 
-    /// The next contiguous place for value bytes; empty when the value is complete.
+    /// The next contiguous place for value bytes; empty when the value is complete, or its rest
+    /// has no place ([`failure`](Self::failure)).
     pub(crate) fn space(&mut self) -> &mut [u8] {
         let left = self.left();
         if left == 0 {
@@ -101,15 +99,11 @@ impl<S: Deref<Target = Inner>> Writer<S> {
                     }
                     chain.link = Some((chunk, 0, capacity));
                 }
-                Err(error) => {
-                    self.store.counters.add(Counter::NoMemory);
-                    chain.failure = Some((error, vec![0; SCRATCH_BYTES].into()));
-                }
+                Err(error) => chain.failure = Some(error),
             }
         }
-        if let Some((_, scratch)) = &mut chain.failure {
-            let len = left.min(scratch.len());
-            return &mut scratch[..len];
+        if chain.failure.is_some() {
+            return &mut [];
         }
         let (chunk, used, capacity) = chain.link.expect("a link was taken above");
         let to = capacity.min(used + left);
@@ -120,16 +114,15 @@ impl<S: Deref<Target = Inner>> Writer<S> {
     pub(crate) fn filled(&mut self, n: usize) {
         assert!(n <= self.left(), "no more than the value's length is written");
         self.filled += n;
-        if let Some(Chain { link: Some((chunk, used, capacity)), failure: None }) = &mut self.chain
-        {
+        if let Some(Chain { link: Some((chunk, used, capacity)), .. }) = &mut self.chain {
             *used += n;
             assert!(*used <= *capacity, "no more than the space given is written");
             self.store.items.set_chain_used(*chunk, *used);
         }
     }
 
-    /// Writes bytes of the value.
-    pub(crate) fn write(&mut self, mut bytes: &[u8]) {
+    /// Writes bytes of the value; on an error, a part of them.
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         assert!(bytes.len() <= self.left(), "no more than the value's length is written");
         while !bytes.is_empty() {
             let space = self.space();
@@ -137,7 +130,11 @@ impl<S: Deref<Target = Inner>> Writer<S> {
             space[..n].copy_from_slice(&bytes[..n]);
             bytes = &bytes[n..];
             self.filled(n);
+            if n == 0 {
+                return Err(self.failure().expect("space ends only with the value or the memory"));
+            }
         }
+        Ok(())
     }
 
     /// Hands the item on: the caller links it or drops its reference.

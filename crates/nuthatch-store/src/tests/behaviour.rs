@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{at, key, small, value_of};
 use crate::types::{Arith, Cas, ItemFlags, Key, StoreMode, Stored, Ttl};
-use crate::{Commit, Counted, Maintenance, Set, Store, StoreError};
+use crate::{Commit, Counted, Maintenance, NewItem, Set, Store, StoreError};
 
 fn put(store: &Store, name: &str, len: usize) {
     assert_eq!(
@@ -133,7 +133,7 @@ fn a_long_value_takes_memory_only_as_it_arrives() {
     for n in 0..60 {
         put(&store, &format!("k{n}"), 100_000);
     }
-    let place = store.reserve(key("big"), ItemFlags(0), Ttl::NEVER, 4_000_000).unwrap();
+    let place = store.reserve(key("big"), NewItem::default(), 4_000_000).unwrap();
     assert_eq!(store.stats().totals.evicted, 0);
     drop(place);
     store.audit(Some(0));
@@ -145,7 +145,7 @@ fn a_long_value_without_memory_is_taken_and_refused() {
     let mut refused = None;
     for n in 0..10 {
         let name = format!("k{n}");
-        let mut place = store.reserve(key(&name), ItemFlags(0), Ttl::NEVER, 900_000).unwrap();
+        let mut place = store.reserve(key(&name), NewItem::default(), 900_000).unwrap();
         while !place.space().is_empty() {
             let n = place.space().len();
             place.filled(n);
@@ -155,7 +155,7 @@ fn a_long_value_without_memory_is_taken_and_refused() {
             break;
         }
     }
-    assert!(matches!(refused, Some(StoreError::NoMemory { .. })));
+    assert!(matches!(refused, Some(StoreError::NoMemoryForRest { .. })));
     assert!(value_of(&store, "k0").is_some());
     store.audit(Some(0));
 }

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::{UNIX_BASE, at};
 use crate::types::{Arith, Cas, Clock, Deleted, ItemFlags, Key, StoreMode, Stored, Ttl, arith};
 use crate::{
-    Commit, Counted, ItemGuard, Maintenance, MetaArith, MetaDelete, MetaGet, Set, Store, StoreError,
+    Commit, Counted, ItemGuard, Maintenance, MetaArith, MetaDelete, MetaGet, NewItem, Set, Store,
+    StoreError,
 };
 
 #[derive(Clone, Debug)]
@@ -222,15 +223,19 @@ impl World {
             }
             Op::Reserve { len, pieces, abandon, .. } => {
                 let value = self.bytes(len);
-                let mut place = match store.reserve(key, ItemFlags(0), Ttl::NEVER, len) {
+                let mut place = match store.reserve(key, NewItem::default(), len) {
                     Ok(place) => place,
                     Err(error) => return self.refused(error, len),
                 };
                 if abandon {
-                    place.write(&value[..len / 2]);
+                    // Dropped with what it has, however far that is.
+                    let _ = place.write(&value[..len / 2]);
                     return;
                 }
-                value.chunks(len.div_ceil(pieces).max(1)).for_each(|piece| place.write(piece));
+                let mut pieces = value.chunks(len.div_ceil(pieces).max(1));
+                if let Err(error) = pieces.try_for_each(|piece| place.write(piece)) {
+                    return self.refused(error, len);
+                }
                 match place.commit(Commit::default()) {
                     Ok(done) => self.put(number, value, 0, 0, done.cas.0),
                     Err(error) => self.refused(error, len),
@@ -390,7 +395,7 @@ impl World {
         match error {
             StoreError::TooLarge { .. } => assert!(len > 900_000),
             // Chains compete with what is pinned for the few pages there are.
-            StoreError::NoMemory { .. } => {}
+            StoreError::NoMemory { .. } | StoreError::NoMemoryForRest { .. } => {}
         }
     }
 
