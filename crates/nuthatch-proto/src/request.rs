@@ -3,6 +3,8 @@
 
 use nuthatch_types::{Arith, Cas, ItemFlags, Key, StoreMode, Ttl};
 
+use crate::admin::{Admin, Config};
+use crate::text::Tokens;
 use crate::text::meta::MetaFlags;
 
 /// One request, checked as far as the protocol alone can check it.
@@ -45,7 +47,58 @@ pub enum Request<'a> {
     Admin(Admin<'a>),
 }
 
+impl<'a> Request<'a> {
+    /// The item the request is about; the first one of a retrieval.
+    pub fn key(&self) -> Option<Key<'a>> {
+        match self {
+            Self::Get(get) => get.keys().next(),
+            Self::Set(set) => Some(set.key),
+            Self::Delete(key)
+            | Self::Arith { key, .. }
+            | Self::Touch { key, .. }
+            | Self::MetaDebug(key) => Some(*key),
+            Self::MetaGet(meta) | Self::MetaDelete(meta) | Self::MetaArith(meta) => Some(meta.key),
+            Self::MetaSet(set) => Some(set.meta.key),
+            Self::Admin(_) => None,
+        }
+    }
+
+    /// How many bytes of value belong to the request, for those that carry one.
+    pub fn value_len(&self) -> Option<usize> {
+        self.value().map(|value| value.len())
+    }
+
+    /// Whether the handler may be asked for a place to put the value.
+    pub(crate) const fn is_reservable(&self) -> bool {
+        matches!(self, Self::Set(_) | Self::MetaSet(_))
+    }
+
+    /// The same request with its value at hand.
+    #[must_use]
+    pub(crate) const fn with_value(mut self, bytes: &'a [u8]) -> Self {
+        match &mut self {
+            Self::Set(Set { value, .. })
+            | Self::MetaSet(MetaSet { value, .. })
+            | Self::Admin(Admin::Config(Config::Set { value, .. })) => *value = Value::Here(bytes),
+            _ => {}
+        }
+        self
+    }
+
+    const fn value(&self) -> Option<&Value<'a>> {
+        match self {
+            Self::Set(Set { value, .. })
+            | Self::MetaSet(MetaSet { value, .. })
+            | Self::Admin(Admin::Config(Config::Set { value, .. })) => Some(value),
+            _ => None,
+        }
+    }
+}
+
 /// `get` and its relatives.
+///
+/// A very long line is handed over in several requests, one after another, so that the answers to
+/// it never pile up; [`Reply::end`](crate::Reply::end) knows which of them is the last.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Get<'a> {
@@ -55,6 +108,14 @@ pub struct Get<'a> {
     pub with_cas: bool,
     /// The new life span (`gat`, `gats`).
     pub touch: Option<Ttl>,
+}
+
+impl<'a> Get<'a> {
+    /// The keys, in the order in which they were asked for.
+    pub fn keys(&self) -> impl Iterator<Item = Key<'a>> + use<'a> {
+        // Every token has been found to be a key when the line was read.
+        Tokens(self.keys).filter_map(|token| Key::binary(token).ok())
+    }
 }
 
 /// A classic store command.
@@ -98,11 +159,26 @@ pub struct Meta<'a> {
 }
 
 /// Where the value of a store command is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "there are these two places")]
 pub enum Value<'a> {
     /// All of it, here, without its line end.
     Here(&'a [u8]),
     /// In the place that [`Handler::reserve`](crate::Handler::reserve) gave for it; so many bytes.
     Reserved(usize),
+}
+
+impl Value<'_> {
+    /// The value's length in bytes.
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Here(bytes) => bytes.len(),
+            Self::Reserved(len) => *len,
+        }
+    }
+
+    /// Whether the value has no bytes.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }

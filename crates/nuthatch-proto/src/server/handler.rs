@@ -44,19 +44,25 @@ pub enum Outcome {
     /// The answer comes later, through [`Session::complete`](crate::Session::complete) with the
     /// ticket that [`Reply::ticket`] gave. Answers to requests behind it wait for it.
     Pending,
+    /// Answered as far as there is an answer; from here on the connection is no longer the
+    /// session's (`watch`, the dumps). See [`Want::Stream`](crate::Want::Stream).
+    Stream,
     /// Answered; the connection ends when the answer has been sent.
     Close,
 }
 
-/// Item memory that stays as it is until it is dropped. (crossing threads is not asked for)
+/// Item memory that stays as it is until it is dropped. It need not cross threads.
 pub trait Pinned {
-    /// The `index`-th contiguous piece of the value, `None` after the last one.
+    /// The `index`-th contiguous piece of the value, `None` after the last one. Asked again, it is
+    /// the same memory; a piece may be empty.
     fn piece(&self, index: usize) -> Option<&[u8]>;
 }
 
 /// A place into which a value is read as it arrives.
 pub trait Sink {
-    /// The next contiguous piece still to be filled; empty when all of it is.
+    /// The next contiguous piece still to be filled; empty when all of it is. If it is empty
+    /// before all of the value has arrived, memory has run out: the rest is skipped and
+    /// `SERVER_ERROR Out of memory during read` is the answer.
     fn space(&mut self) -> &mut [u8];
     /// Says that the first `n` bytes of [`space`](Self::space) have been written.
     fn filled(&mut self, n: usize);

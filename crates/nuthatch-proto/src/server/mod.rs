@@ -1,0 +1,650 @@
+//! The server's end of a connection: bytes in, requests to a handler, answers out.
+//!
+//! ```text
+//!              recv_space / received              process               transmit / sent
+//!   socket ──────────────────────────> receive ───────────> handler ──> send ──────────> socket
+//!                     │                buffer     line by line          queue
+//!                     └─ a large value that is still arriving goes
+//!                        straight into the place the handler gave
+//! ```
+
+mod buffers;
+mod handler;
+mod reply;
+mod sendq;
+
+use std::io::IoSlice;
+
+use nuthatch_types::Ttl;
+
+pub use buffers::Buffers;
+pub use handler::{Handler, Outcome, Pinned, Sink};
+pub use reply::{DebugFacts, ItemFacts, MetaStatus, Reply, Ticket};
+pub use sendq::ReplyMark;
+
+use self::buffers::RECV_BYTES;
+use self::reply::{Context, Kind};
+use self::sendq::{Retrieval, SendQueue};
+use crate::error::{BAD_DATA_CHUNK, NO_MEMORY_READING};
+use crate::request::{Get, Request};
+use crate::text::encode::CRLF;
+use crate::text::frame::{self, Frame};
+use crate::text::{Parsed, Scratch, parse_line};
+
+/// No request is taken up while more than this is queued for sending, in bytes. A client that
+/// does not read makes the server hold this much and the answer that went over it, no more.
+pub const SEND_QUEUE_BYTES_MAX: usize = 256 << 10;
+
+/// Values up to this length wait in the receive buffer until they are whole; longer ones that are
+/// not there yet are read into the place the handler gives. A page: below it the copy is cheaper
+/// than asking for a place.
+pub const SINK_LEN_MIN: usize = 4096;
+
+/// When no more than this is missing of a value, it is read through the receive buffer, so that
+/// its line end and what follows come with the same read.
+const DIRECT_READ_MIN: usize = 4096;
+
+/// So many bytes of keys of one line are handed to the handler at a time. At the least two bytes
+/// a key that is 512 answers.
+const RETRIEVAL_SLICE_BYTES: usize = 1024;
+
+/// No request is taken up while so many answers are still to come.
+const GAPS_MAX: usize = 64;
+
+/// What a session wants from its driver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+#[expect(clippy::exhaustive_enums, reason = "a driver must act on each of them")]
+pub enum Want {
+    /// More input: read into [`Session::recv_space`]. There is nothing to send.
+    Read,
+    /// Output to be sent: write what [`Session::transmit`] gives, call [`Session::sent`], and
+    /// process again, even if not all of it could be written.
+    Write,
+    /// A turn later: the budget is used up, there is nothing to send, and input is left.
+    Yield,
+    /// An answer that is still to come: call [`Session::complete`] before anything else.
+    Wait,
+    /// All has been sent that came before a request which took the connection over
+    /// ([`Outcome::Stream`]): the driver sends what it has to, and calls [`Session::resume`] if
+    /// requests are to be served again.
+    Stream,
+    /// All has been sent: close the connection.
+    Close,
+}
+
+/// The server's end of one connection, without the connection.
+///
+/// A driver owns the socket and the session and moves bytes between them:
+///
+/// 1. [`recv_space`](Self::recv_space) gives memory to read into, and [`received`](Self::received)
+///    takes note of what was read.
+/// 2. [`process`](Self::process) answers what has arrived, at most so many requests, and says what
+///    it [`Want`]s next.
+/// 3. [`transmit`](Self::transmit) gives what to write, and [`sent`](Self::sent) takes note of what
+///    was written. Any number of bytes is right.
+///
+/// ```
+/// # use nuthatch_proto::{Handler, Session, Want};
+/// # use std::io::{self, Read, Write, IoSlice};
+/// fn drive<H: Handler>(mut socket: impl Read + Write, handler: &mut H) -> io::Result<()> {
+///     let mut session = Session::new();
+///     loop {
+///         match session.process(handler, 20) {
+///             Want::Read => match socket.read(session.recv_space())? {
+///                 0 => return Ok(()),
+///                 n => session.received(n),
+///             },
+///             Want::Write => {
+///                 let mut slices = [IoSlice::new(&[]); 16];
+///                 let n_slices = session.transmit(&mut slices);
+///                 let n = socket.write_vectored(&slices[..n_slices])?;
+///                 session.sent(n);
+///             }
+///             Want::Yield => {}
+///             Want::Wait | Want::Stream | Want::Close => return Ok(()),
+///         }
+///     }
+/// }
+/// ```
+///
+/// **Memory.** A session works in [`Buffers`]. It makes its own when it is asked for space and has
+/// none, but a driver of many connections lends them: [`attach`](Self::attach) when the socket is
+/// readable, [`detach`](Self::detach) when the session wants to read and the socket has nothing.
+/// `detach` gives them back only if nothing is in them. An idle session is a few hundred bytes.
+/// The receive buffer has 16 KiB and grows only for the line of a retrieval, up to 8 MiB, and for
+/// the payload of `config set`, up to 64 KiB. The send queue is bounded by
+/// [`SEND_QUEUE_BYTES_MAX`] and one answer.
+///
+/// **Fragmentation.** The answers depend on the bytes and never on how they were cut. This is why
+/// the length of a line is limited by what stands before its end, arrived or not, where memcached
+/// looks at what its buffer happens to hold: a retrieval (`gat` and `gats` too) may have 8 MiB, a
+/// store command 16 KiB, any other line 2048 bytes; beyond that the connection is closed.
+///
+/// **Differences from memcached 1.6.45**, all deliberate: no empty line follows the error about a
+/// key that is too long in a retrieval, because clients read it as the next answer; `me key b`
+/// decodes the key; an opaque token that is too long is refused before the command has acted, and
+/// before the value's size is looked at; a retrieval with a bad key looks up none of its keys.
+/// As in memcached, a store command whose length field is no number is answered with an error and
+/// its value is then read as commands: without a length there is no telling where it ends.
+pub struct Session<H: Handler> {
+    recv: Vec<u8>,
+    /// `recv[start..end]` has been received and not yet processed.
+    start: usize,
+    end: usize,
+    /// So many of these bytes are known to hold no line end.
+    searched: usize,
+    /// Fewer of these bytes than this are no use: a value is being waited for.
+    need: usize,
+    state: State<H::Sink>,
+    queue: SendQueue<H::Pin>,
+    next_ticket: u32,
+}
+
+/// What the next byte of input is.
+enum State<S> {
+    /// The beginning of a command line.
+    Line,
+    /// Part of a value that goes to a place the handler gave.
+    Body(Box<Body<S>>),
+    /// Something to be skipped; then `line` is the answer.
+    Swallow { left: usize, line: &'static str, noreply: bool },
+    /// More keys of a retrieval, `len` bytes up to and including its line end.
+    Keys { len: usize, with_cas: bool, touch: Option<Ttl>, noreply: bool },
+    /// Not for this session, at least for now.
+    Stream,
+    /// Not read any more.
+    Closing,
+}
+
+struct Body<S> {
+    sink: S,
+    /// Bytes of the value still to come.
+    left: usize,
+    /// The command line.
+    line: Box<[u8]>,
+}
+
+/// How a step ended.
+enum Step {
+    /// A request was dealt with, or a part of it.
+    Done,
+    /// More input is needed.
+    Starved,
+    /// The client asked to be sent everything now.
+    Flush,
+}
+
+impl<H: Handler> Session<H> {
+    /// A session that has seen nothing yet, without buffers.
+    pub const fn new() -> Self {
+        Self {
+            recv: Vec::new(),
+            start: 0,
+            end: 0,
+            searched: 0,
+            need: 0,
+            state: State::Line,
+            queue: SendQueue::new(),
+            next_ticket: 0,
+        }
+    }
+
+    /// Lends buffers to the session. If it has some already, the new ones come straight back.
+    pub fn attach(&mut self, buffers: Buffers) -> Option<Buffers> {
+        if !self.recv.is_empty() || self.queue.arena.capacity() > 0 {
+            return Some(buffers);
+        }
+        self.recv = buffers.recv;
+        self.queue.arena = buffers.send;
+        None
+    }
+
+    /// Takes the buffers back, if there are any and the session needs nothing of what is in them.
+    pub fn detach(&mut self) -> Option<Buffers> {
+        if self.start != self.end || !self.queue.is_empty() || self.recv.is_empty() {
+            return None;
+        }
+        let mut buffers = Buffers::none();
+        std::mem::swap(&mut buffers.recv, &mut self.recv);
+        buffers.send = self.queue.take_arena();
+        (self.start, self.end, self.searched) = (0, 0, 0);
+        buffers.trim();
+        Some(buffers)
+    }
+
+    /// Whether the session is between requests: no input, no output, no answer still to come.
+    /// Only such a connection is closed for being idle.
+    pub fn is_idle(&self) -> bool {
+        self.start == self.end && self.queue.is_empty() && matches!(self.state, State::Line)
+    }
+
+    /// How many bytes are queued for sending.
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Memory to read into, never empty unless the connection is not to be read any more. What
+    /// was read is announced by [`received`](Self::received) before anything else is called.
+    pub fn recv_space(&mut self) -> &mut [u8] {
+        if self.is_direct() {
+            let State::Body(body) = &mut self.state else {
+                unreachable!("only a body is read straight into its place");
+            };
+            let left = body.left;
+            let space = body.sink.space();
+            let len = space.len().min(left);
+            return &mut space[..len];
+        }
+        self.make_room();
+        &mut self.recv[self.end..]
+    }
+
+    /// Takes note that `n` bytes were read into the beginning of
+    /// [`recv_space`](Self::recv_space).
+    pub fn received(&mut self, n: usize) {
+        if self.is_direct() {
+            let State::Body(body) = &mut self.state else {
+                unreachable!("only a body is read straight into its place");
+            };
+            debug_assert!(n <= body.left, "no more is received than there was space for");
+            body.sink.filled(n);
+            body.left -= n;
+            return;
+        }
+        debug_assert!(n <= self.recv.len() - self.end, "no more is received than there was space");
+        self.end += n;
+    }
+
+    /// Answers what has arrived: at most `budget` requests (memcached's `-R`; 0 counts as 1), and
+    /// none while too much is queued for sending.
+    pub fn process(&mut self, handler: &mut H, budget: usize) -> Want {
+        let mut scratch = Scratch::new();
+        let mut left = budget.max(1);
+        loop {
+            match self.state {
+                State::Closing => return self.when_drained(Want::Close),
+                State::Stream => return self.when_drained(Want::Stream),
+                _ => {}
+            }
+            if self.queue.len() > SEND_QUEUE_BYTES_MAX || self.queue.n_gaps() >= GAPS_MAX {
+                return if self.queue.is_ready() { Want::Write } else { Want::Wait };
+            }
+            if left == 0 && self.start != self.end {
+                return if self.queue.is_ready() { Want::Write } else { Want::Yield };
+            }
+            match self.step(handler, &mut scratch) {
+                Step::Done => left = left.saturating_sub(1),
+                Step::Starved => {
+                    return if self.queue.is_ready() { Want::Write } else { Want::Read };
+                }
+                Step::Flush if self.queue.is_ready() => return Want::Write,
+                Step::Flush => {}
+            }
+        }
+    }
+
+    /// Fills `slices` with what is to be sent next, in order, and says how many it filled: none
+    /// if there is nothing, or if an answer that is still to come is in the way.
+    pub fn transmit<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.queue.transmit(slices)
+    }
+
+    /// Takes note that the first `n` bytes of what [`transmit`](Self::transmit) gave were sent.
+    pub fn sent(&mut self, n: usize) {
+        let rest = self.queue.sent(n);
+        debug_assert!(rest == 0, "no more is sent than there was");
+    }
+
+    /// Writes an answer that is still to come, and says whether it was: a ticket that is unknown
+    /// or has been used does nothing.
+    pub fn complete(
+        &mut self,
+        ticket: Ticket,
+        answer: impl FnOnce(&mut Reply<'_, H::Pin>),
+    ) -> bool {
+        let Some(saved) = self.queue.saved(ticket.0) else {
+            return false;
+        };
+        let line = saved.line.take();
+        let mut context = Context::plain(saved.noreply);
+        if let Some(retrieval) = saved.retrieval {
+            context.kind = Kind::Retrieval(retrieval);
+        }
+        let mut scratch = Scratch::new();
+        if let Some(line) = &line
+            && let Parsed::Request { request, noreply } = parse_line(line, &mut scratch)
+        {
+            context = Context::new(&request, noreply, line);
+        }
+        let mut queue = SendQueue::new();
+        let mut reply = Reply::new(&mut queue, &mut self.next_ticket, context);
+        answer(&mut reply);
+        debug_assert!(queue.n_gaps() == 0, "an answer that came late cannot be late again");
+        self.queue.fill_gap(ticket.0, queue);
+        true
+    }
+
+    /// Serves requests again after [`Want::Stream`].
+    pub fn resume(&mut self) {
+        if matches!(self.state, State::Stream) {
+            self.state = State::Line;
+        }
+    }
+
+    /// What to do when no more requests are served: drain first.
+    fn when_drained(&self, want: Want) -> Want {
+        if self.queue.is_ready() {
+            Want::Write
+        } else if self.queue.n_gaps() > 0 {
+            Want::Wait
+        } else {
+            want
+        }
+    }
+
+    /// Whether the next bytes are read straight into the handler's place.
+    fn is_direct(&mut self) -> bool {
+        match &mut self.state {
+            State::Body(body) => {
+                self.start == self.end
+                    && body.left > DIRECT_READ_MIN
+                    && !body.sink.space().is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// Makes sure that there is room behind what was received.
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.recv.is_empty() {
+            self.recv = vec![0; RECV_BYTES];
+        }
+        let needed = self.need.max(self.end - self.start + 1);
+        if self.start > 0 {
+            // What is left is part of one request, and mostly short.
+            self.recv.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if needed > self.recv.len() {
+            // The line of a retrieval or a configuration: `process` has closed on anything else.
+            let len = needed.next_power_of_two().max(2 * self.recv.len());
+            self.recv.resize(len, 0);
+        }
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.start += n;
+        self.searched = 0;
+        self.need = 0;
+    }
+
+    /// Deals with what comes next.
+    fn step(&mut self, handler: &mut H, scratch: &mut Scratch) -> Step {
+        match &mut self.state {
+            State::Line => self.step_line(handler, scratch),
+            State::Body(_) => self.step_body(handler, scratch),
+            State::Swallow { left, line, noreply } => {
+                let n = (*left).min(self.end - self.start);
+                *left -= n;
+                if *left > 0 {
+                    self.consume(n);
+                    return Step::Starved;
+                }
+                let (line, noreply) = (*line, *noreply);
+                self.state = State::Line;
+                self.consume(n);
+                self.error(line, noreply);
+                Step::Done
+            }
+            State::Keys { len, with_cas, touch, noreply } => {
+                let (len, noreply) = (*len, *noreply);
+                let get = Get { keys: &[], with_cas: *with_cas, touch: *touch };
+                self.state = State::Line;
+                self.step_keys(handler, get, len, noreply)
+            }
+            State::Stream | State::Closing => Step::Starved,
+        }
+    }
+
+    fn step_line(&mut self, handler: &mut H, scratch: &mut Scratch) -> Step {
+        let input = &self.recv[self.start..self.end];
+        if input.len() < self.need {
+            return Step::Starved;
+        }
+        let line_len = match frame::find(input, self.searched) {
+            Frame::Line(len) => len,
+            Frame::Partial => {
+                self.searched = input.len();
+                return Step::Starved;
+            }
+            Frame::TooLong => {
+                self.state = State::Closing;
+                return Step::Done;
+            }
+        };
+        let (line, behind) = input.split_at(line_len);
+        match parse_line(line, scratch) {
+            Parsed::Request { request: Request::Get(get), noreply }
+                if get.keys.len() > RETRIEVAL_SLICE_BYTES =>
+            {
+                // All keys stand at the end of the line; the first slice starts where they do.
+                let keys_at = line.len() - get.keys.len() - line_end_len(line);
+                let rest = line.len() - keys_at;
+                let get = Get { keys: &[], with_cas: get.with_cas, touch: get.touch };
+                self.consume(keys_at);
+                self.step_keys(handler, get, rest, noreply)
+            }
+            Parsed::Request { request, noreply } => {
+                let context = Context::new(&request, noreply, line);
+                let Some(len) = request.value_len() else {
+                    let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+                    let outcome = handler.call(request, &mut reply);
+                    self.consume(line_len);
+                    return self.outcome(outcome);
+                };
+                if behind.len() < len + 2 {
+                    return self.begin_value(handler, scratch, line_len, len);
+                }
+                let (value, end) = behind[..len + 2].split_at(len);
+                let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+                let outcome = if end == CRLF {
+                    handler.call(request.with_value(value), &mut reply)
+                } else {
+                    // A value that arrives in pieces needs a place before its end is seen, and
+                    // what goes wrong then is the answer. So it is here.
+                    let refusal = if request.is_reservable() {
+                        handler.reserve(&request, len).err()
+                    } else {
+                        None
+                    };
+                    reply.error(refusal.unwrap_or(BAD_DATA_CHUNK));
+                    Outcome::Done
+                };
+                self.consume(line_len + len + 2);
+                self.outcome(outcome)
+            }
+            Parsed::Malformed { line: error, noreply, swallow } => {
+                if swallow > 0 {
+                    self.state = State::Swallow { left: swallow, line: error, noreply };
+                } else {
+                    let context = Context::plain(noreply);
+                    Reply::new(&mut self.queue, &mut self.next_ticket, context).error(error);
+                }
+                self.consume(line_len);
+                Step::Done
+            }
+            Parsed::Noop => {
+                self.queue.arena.extend_from_slice(b"MN\r\n");
+                self.consume(line_len);
+                Step::Flush
+            }
+            Parsed::Quit | Parsed::Alien => {
+                self.consume(line_len);
+                self.state = State::Closing;
+                Step::Done
+            }
+        }
+    }
+
+    /// The value of the request at hand has not arrived in full. Small ones are waited for; for
+    /// others the handler is asked for a place.
+    fn begin_value(
+        &mut self,
+        handler: &mut H,
+        scratch: &mut Scratch,
+        line_len: usize,
+        len: usize,
+    ) -> Step {
+        let line = &self.recv[self.start..self.start + line_len];
+        let Parsed::Request { request, noreply } = parse_line(line, scratch) else {
+            unreachable!("the line has just been read as a request");
+        };
+        let whole = line_len + len + 2;
+        if !request.is_reservable() || (len <= SINK_LEN_MIN && whole <= RECV_BYTES) {
+            self.need = whole;
+            return Step::Starved;
+        }
+        match handler.reserve(&request, len) {
+            Ok(sink) => {
+                self.state = State::Body(Box::new(Body { sink, left: len, line: line.into() }));
+            }
+            Err(line) => {
+                // The errors of meta commands are never muted, and `noreply` is not theirs.
+                self.state = State::Swallow { left: len + 2, line, noreply };
+            }
+        }
+        self.consume(line_len);
+        Step::Done
+    }
+
+    fn step_body(&mut self, handler: &mut H, scratch: &mut Scratch) -> Step {
+        let State::Body(body) = &mut self.state else {
+            return Step::Starved;
+        };
+        while body.left > 0 && self.start < self.end {
+            let space = body.sink.space();
+            let n = space.len().min(body.left).min(self.end - self.start);
+            if n == 0 {
+                break;
+            }
+            space[..n].copy_from_slice(&self.recv[self.start..self.start + n]);
+            body.sink.filled(n);
+            body.left -= n;
+            self.start += n;
+        }
+        if body.left > 0 && body.sink.space().is_empty() {
+            // The handler had a place, and then no more of it.
+            let noreply =
+                matches!(parse_line(&body.line, scratch), Parsed::Request { noreply: true, .. });
+            let left = body.left + 2;
+            self.state = State::Swallow { left, line: NO_MEMORY_READING, noreply };
+            return Step::Done;
+        }
+        if body.left > 0 {
+            return Step::Starved;
+        }
+        let input = &self.recv[self.start..self.end];
+        if input.len() < CRLF.len() {
+            return Step::Starved;
+        }
+        let is_whole = input.starts_with(CRLF);
+        self.start += CRLF.len();
+        let State::Body(body) = std::mem::replace(&mut self.state, State::Line) else {
+            unreachable!("the state is a body until here");
+        };
+        let Body { sink, line, .. } = *body;
+        let Parsed::Request { request, noreply } = parse_line(&line, scratch) else {
+            unreachable!("the line was read as a request before");
+        };
+        let context = Context::new(&request, noreply, &line);
+        let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+        let outcome = if is_whole {
+            handler.commit(request, sink, &mut reply)
+        } else {
+            drop(sink);
+            reply.error(BAD_DATA_CHUNK);
+            Outcome::Done
+        };
+        self.outcome(outcome)
+    }
+
+    /// Hands over the next keys of a retrieval whose last `len` bytes, line end included, are at
+    /// the front of the input.
+    fn step_keys(&mut self, handler: &mut H, get: Get<'static>, len: usize, noreply: bool) -> Step {
+        let line = &self.recv[self.start..self.start + len];
+        let keys = &line[..len - line_end_len(line)];
+        // The slice ends where a key does: at the last space of its bytes, or at the first one
+        // after them.
+        let slice_len = match keys.get(..RETRIEVAL_SLICE_BYTES) {
+            None => keys.len(),
+            Some(slice) => memchr::memrchr(b' ', slice)
+                .filter(|at| *at > 0)
+                .or_else(|| memchr::memchr(b' ', &keys[1..]).map(|at| at + 1))
+                .unwrap_or(keys.len()),
+        };
+        let (slice, rest) = keys.split_at(slice_len);
+        let is_last = rest.iter().all(|byte| *byte == b' ');
+        let mut context = Context::plain(noreply);
+        context.kind = Kind::Retrieval(Retrieval { is_last });
+        let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+        let request = Request::Get(Get { keys: slice, ..get });
+        let outcome = handler.call(request, &mut reply);
+        let failed = reply.has_failed();
+        let Get { with_cas, touch, .. } = get;
+        if is_last || failed {
+            self.consume(len);
+        } else {
+            self.consume(slice_len);
+            let len = len - slice_len;
+            self.state = State::Keys { len, with_cas, touch, noreply };
+        }
+        self.outcome(outcome)
+    }
+
+    fn error(&mut self, line: &'static str, noreply: bool) {
+        let context = Context::plain(noreply);
+        Reply::new(&mut self.queue, &mut self.next_ticket, context).error(line);
+    }
+
+    fn outcome(&mut self, outcome: Outcome) -> Step {
+        match outcome {
+            Outcome::Done | Outcome::Pending => {}
+            Outcome::Stream => self.state = State::Stream,
+            Outcome::Close => self.state = State::Closing,
+        }
+        Step::Done
+    }
+}
+
+impl<H: Handler> Default for Session<H> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<H: Handler> std::fmt::Debug for Session<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match self.state {
+            State::Line => "line",
+            State::Body(_) => "body",
+            State::Swallow { .. } => "swallow",
+            State::Keys { .. } => "keys",
+            State::Stream => "stream",
+            State::Closing => "closing",
+        };
+        f.debug_struct("Session")
+            .field("state", &state)
+            .field("unprocessed_bytes", &(self.end - self.start))
+            .field("queue", &self.queue)
+            .finish()
+    }
+}
+
+/// The length of the line end that `line` has.
+fn line_end_len(line: &[u8]) -> usize {
+    if line.ends_with(CRLF) { CRLF.len() } else { 1 }
+}

@@ -1,0 +1,116 @@
+//! The answers depend on the bytes and not on how they are cut.
+
+use proptest::prelude::*;
+
+use crate::model::Model;
+use crate::rig::{Cuts, run};
+
+/// Sizes of reads or writes, small ones mostly.
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    proptest::collection::vec(prop_oneof![3 => 1usize..20, 1 => 1usize..9000], 1..20)
+}
+
+fn cuts() -> impl Strategy<Value = Cuts> {
+    (sizes(), sizes(), 1usize..6, 1usize..5, 1usize..9).prop_map(
+        |(reads, writes, n_slices, budget, late_every)| Cuts {
+            reads,
+            writes,
+            n_slices,
+            budget,
+            late_every,
+        },
+    )
+}
+
+/// Keys from a small set, so that commands meet.
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => "[abc]",
+        1 => Just("late1".to_string()),
+        1 => Just("late2".to_string()),
+        1 => Just("k".repeat(251)),
+    ]
+}
+
+/// Lengths around the edges: what is copied and pinned, waits and gets a place, fits and does not.
+fn len() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        6 => 0usize..9,
+        2 => 90usize..110,
+        1 => 4090usize..4100,
+        1 => 16_300usize..16_400,
+        1 => 39_990usize..40_010,
+    ]
+}
+
+fn store() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        ("set|add|replace|append|prepend", key(), "( noreply)?")
+            .prop_map(|(verb, key, noreply)| { (format!("{verb} {key} 1 0 "), noreply) }),
+        (key(), "[ 0-9x]{0,3}")
+            .prop_map(|(key, cas)| (format!("cas {key} 1 0 "), format!(" {cas}"))),
+        (key(), "( q)?( k)?( O123)?( c s)?( ME| MA| MX| b| F1| Fx| C1| T0)?")
+            .prop_map(|(key, flags)| (format!("ms {key} "), flags)),
+    ];
+    // Mostly the value is as long as announced and ends as it must.
+    (line, len(), -2i32..40, "[0-9\n ]").prop_map(|((start, rest), len, slip, fill)| {
+        let mut bytes = format!("{start}{len}{rest}\r\n").into_bytes();
+        let slip = if slip > 2 { 0 } else { slip };
+        let written = len.saturating_add_signed(isize::try_from(slip).unwrap());
+        bytes.extend(fill.as_bytes().iter().cycle().take(written));
+        bytes.extend_from_slice(b"\r\n");
+        bytes
+    })
+}
+
+fn command() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        ("gets?", proptest::collection::vec(key(), 0..5))
+            .prop_map(|(verb, keys)| format!("{verb} {}", keys.join(" "))),
+        (key(), 500usize..4000).prop_map(|(key, n)| "get ".to_string() + &(key + "  z ").repeat(n)),
+        ("delete|touch|incr|decr", key(), "[ 0-9]{0,3}", "( noreply)?")
+            .prop_map(|(verb, key, arg, noreply)| format!("{verb} {key} {arg}{noreply}")),
+        ("mg|md|ma", key(), "( q)?( k)?( O123)?( v)?( c)?( t s)?( I| N9| b| C1| x| D5)?")
+            .prop_map(|(verb, key, flags)| format!("{verb} {key}{flags}")),
+        "mn|version|stats|me a|config get cluster|verbosity 1|bogus|flush_all|[a-z ]{0,9}",
+    ];
+    prop_oneof![
+        5 => (line, "\r?\n").prop_map(|(line, end)| (line + &end).into_bytes()),
+        4 => store(),
+        1 => Just(b"config set cluster 0 9000\r\n".iter().copied().chain([b'p'; 9000]).chain(*b"\r\n").collect()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn cuts_do_not_show(
+        commands in proptest::collection::vec(command(), 1..25),
+        cuts in cuts(),
+        end in "(quit\r\nmn\r\n)?",
+    ) {
+        let input = [commands.concat(), end.into_bytes()].concat();
+        let (mut whole, mut cut) = (Model::default(), Model::default());
+        let expected = run(&mut whole, &input, &Cuts::none());
+        let got = run(&mut cut, &input, &cuts);
+        prop_assert_eq!(
+            got.output.escape_ascii().to_string(),
+            expected.output.escape_ascii().to_string()
+        );
+        prop_assert_eq!(got.end, expected.end);
+        let values = |model: &Model| {
+            let mut items: Vec<_> =
+                model.items.iter().map(|(key, item)| (key.clone(), format!("{item:?}"))).collect();
+            items.sort();
+            items
+        };
+        prop_assert_eq!(values(&cut), values(&whole));
+    }
+
+    #[test]
+    fn any_bytes_do_not_panic(input: Vec<u8>, cuts in cuts()) {
+        let expected = run(&mut Model::default(), &input, &Cuts::none());
+        prop_assert_eq!(run(&mut Model::default(), &input, &cuts), expected);
+    }
+}

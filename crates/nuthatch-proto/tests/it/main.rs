@@ -1,0 +1,6 @@
+//! Tests of the protocol's public interface, without any socket.
+
+mod cuts;
+mod model;
+mod rig;
+mod session;
