@@ -87,7 +87,6 @@ impl Index {
     }
 
     fn shard_of(&self, hash: Hash) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "masked to the number of shards")]
         let bits = (hash.0 >> SHARD_SHIFT) as usize;
         bits & (self.shards.len() - 1)
     }

@@ -8,10 +8,12 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix,
     },
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use tokio::{
-    io::{Interest, Ready},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready},
     net::{TcpStream, UnixStream},
 };
 
@@ -115,6 +117,46 @@ impl Stream {
     /// [`io::ErrorKind::WouldBlock`] where nothing is, else what the system said.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         each!(self, socket => socket.try_read(buffer))
+    }
+
+    /// Reads what is there, or arranges to be woken when something is; 0 is the end of the stream.
+    ///
+    /// Unlike [`try_read`](Self::try_read), a read that does not fill the buffer is taken to have
+    /// emptied the socket: the next one waits for new input and costs no system call in between.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        let done = match &mut self.socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+        };
+        done.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Writes as much as the kernel takes, in one system call, or arranges to be woken when it
+    /// takes something. One buffer is sent as such and not as a list of one.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match (&mut self.socket, buffers) {
+            (Socket::Tcp(socket), [one]) => Pin::new(socket).poll_write(cx, one),
+            (Socket::Tcp(socket), _) => Pin::new(socket).poll_write_vectored(cx, buffers),
+            (Socket::Unix(socket), [one]) => Pin::new(socket).poll_write(cx, one),
+            (Socket::Unix(socket), _) => Pin::new(socket).poll_write_vectored(cx, buffers),
+        }
     }
 
     /// Writes from several buffers as much as the kernel takes, in one system call.

@@ -9,6 +9,16 @@ use nix::sys::{
 
 use super::ProcessError;
 
+/// How many files a server of so many workers and listeners has open besides its connections:
+/// the standard streams, the signal pipe, a pid or port file for a moment, and for each runtime
+/// its event queue and what wakes it.
+pub fn files_reserved(threads: usize, listeners: usize) -> u32 {
+    const FIXED: usize = 16;
+    const PER_RUNTIME: usize = 4;
+    let files = FIXED + (threads + 1) * PER_RUNTIME + listeners;
+    u32::try_from(files).unwrap_or(u32::MAX)
+}
+
 /// Makes room for `conn_limit` connections and `reserved` other files (listeners, event queues,
 /// standard streams), and gives the number of files that may be open now.
 ///

@@ -20,6 +20,11 @@ impl<'a> Item<'a> {
         Self { store, view }
     }
 
+    /// The slab class in whose LRU the item is.
+    pub fn class(&self) -> u8 {
+        self.store.lru_class(self.view.id()).number()
+    }
+
     /// Keeps the item in place beyond the lock, without copying it. It may be replaced, deleted or
     /// evicted meanwhile: the guard goes on seeing the value it was made of, and the memory comes
     /// back when the guard is dropped.

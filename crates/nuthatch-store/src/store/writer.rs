@@ -46,10 +46,9 @@ impl<S: Deref<Target = Inner>> Writer<S> {
             Some(class) => (class, false),
             None => {
                 let head = items.chain_head_bytes(birth.key.len(), birth.flags);
-                let class = ladder.class_for(head).ok_or(StoreError::TooLarge {
-                    bytes: head,
-                    limit: ladder.chunk_bytes(ladder.last()),
-                })?;
+                // Even the head may not fit, where chunks are a KiB at most and the key is long.
+                let class =
+                    ladder.class_for(head).ok_or(StoreError::TooLarge { bytes: head, limit })?;
                 (class, true)
             }
         };

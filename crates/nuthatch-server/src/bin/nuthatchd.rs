@@ -1,0 +1,239 @@
+//! `nuthatchd`: memcached's command line in front of the nuthatch crates.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nuthatch_server::options::{self, Options, Parsed, StoreOptions};
+use nuthatch_server::process::{ProcessError, daemon, exit, limits, pidfile, ports, user};
+use nuthatch_server::store::Store;
+use nuthatch_server::transport::{BindOptions, Bound, ListenAddr, Local, bind};
+use nuthatch_server::{Engine, Server, log};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Where to listen without `-l`. memcached serves every address of the machine to everybody.
+const LISTEN_DEFAULT: &str = "127.0.0.1";
+
+fn main() -> ExitCode {
+    let options = match options::parse(std::env::args_os()) {
+        Ok(Parsed::Run(options)) => *options,
+        Ok(Parsed::Print(text)) => {
+            print!("{text}");
+            return ExitCode::from(exit::OK);
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    log::init(options.verbosity);
+    options.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    match run(options) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("{}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why the server did not start, or ended.
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn usage(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: exit::USAGE }
+    }
+
+    fn system(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: exit::OS_ERROR }
+    }
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        Self { message: error.to_string(), code: error.exit_code() }
+    }
+}
+
+/// Sets the process up in memcached's order: limits, user, daemon, memory, sockets, pid file.
+fn run(options: Options) -> Result<u8, Failure> {
+    let detached = if options.daemon {
+        match daemon::launch(options.core_dumps)? {
+            daemon::Launch::Exit(code) => return Ok(code),
+            daemon::Launch::Go(detached) => Some(detached),
+        }
+    } else {
+        None
+    };
+    if options.core_dumps {
+        limits::allow_core_dumps()?;
+    }
+    // Sockets are opened before root is given up, so that low ports need no capability.
+    let bound = listen(&options)?;
+    let reserved = limits::files_reserved(options.threads, bound.len());
+    limits::raise_open_files(options.conn_limit, reserved)?;
+    if let Some(warning) = user::switch(options.user.as_deref())? {
+        eprintln!("{warning}");
+    }
+    if options.lock_memory
+        && let Err(error) = limits::lock_memory()
+    {
+        eprintln!("warning: -k invalid, mlockall() failed: {error}");
+    }
+    let store = build_store(&options)?;
+    let maintenance = store.spawn_maintenance().map_err(Failure::system)?;
+    let idle_timeout = match options.idle_timeout_secs {
+        0 => None,
+        secs => Some(Duration::from_secs(u64::from(secs))),
+    };
+    announce(&options, &bound);
+    let tcp = tcp_addresses(&bound);
+    let server = Server::builder()
+        .listen(bound)
+        .threads(NonZeroUsize::new(options.threads).unwrap_or(NonZeroUsize::MIN))
+        .conn_limit(u64::from(options.conn_limit))
+        .reject_above_limit(options.maxconns_fast)
+        .reqs_per_event(options.reqs_per_event)
+        .idle_timeout(idle_timeout)
+        .protocol(options.protocol)
+        .build();
+    let _pidfile = match &options.pidfile {
+        Some(path) => write_pidfile(path),
+        None => None,
+    };
+    if let Some(path) = std::env::var_os(ports::FILE_VARIABLE).map(PathBuf::from) {
+        ports::write(&path, &tcp).map_err(Failure::system)?;
+    }
+    if let Some(detached) = detached {
+        detached.ready(options.verbosity > 0)?;
+    }
+    let engine = Engine::builder()
+        .options(options)
+        .telemetry(server.telemetry())
+        .stop(server.stop())
+        .maintenance(maintenance)
+        .build(store);
+    server.run(move || engine.clone(), until_signal()).map_err(Failure::system)?;
+    Ok(exit::OK)
+}
+
+/// Opens the sockets that the options ask for: one path, or TCP addresses, by default loopback.
+fn listen(options: &Options) -> Result<Vec<Bound>, Failure> {
+    let settings = BindOptions::default().backlog(options.backlog).unix_mask(options.unix_mask);
+    if let Some(path) = &options.unix_socket {
+        return bind(&[ListenAddr::unix(path)], 0, settings)
+            .map_err(|error| Failure::system(format!("failed to listen on UNIX socket: {error}")));
+    }
+    let Some(port) = options.port.to_bind() else {
+        return Err(Failure::usage("nothing to listen on: -p 0 without -s"));
+    };
+    let list = options.listen.as_deref().unwrap_or(LISTEN_DEFAULT);
+    let addresses = ListenAddr::parse_list(list).map_err(Failure::usage)?;
+    bind(&addresses, port, settings)
+        .map_err(|error| Failure::system(format!("failed to listen on TCP port {port}: {error}")))
+}
+
+fn build_store(options: &Options) -> Result<Store, Failure> {
+    let StoreOptions {
+        item_size_max,
+        evict_to_free,
+        growth_factor,
+        chunk_size_min,
+        slab_chunk_max,
+        use_cas,
+        hashpower,
+        lru_segmented,
+        hot_lru_pct,
+        warm_lru_pct,
+        hot_max_factor,
+        warm_max_factor,
+        temporary_ttl_secs,
+        ..
+    } = options.store;
+    Store::builder()
+        .memory_limit(options.memory_limit)
+        .item_size_max(item_size_max)
+        .evictions(evict_to_free)
+        .growth_factor(growth_factor)
+        .chunk_size_min(chunk_size_min)
+        .slab_chunk_max(slab_chunk_max)
+        .cas(use_cas)
+        .expected_items(hashpower.map_or(0, |power| 1 << power))
+        .segmented(lru_segmented)
+        .hot_lru_pct(hot_lru_pct)
+        .warm_lru_pct(warm_lru_pct)
+        .hot_max_factor(hot_max_factor)
+        .warm_max_factor(warm_max_factor)
+        .temporary_ttl(temporary_ttl_secs)
+        .build()
+        .map_err(Failure::usage)
+}
+
+/// Says where the server listens, and how to make it reachable where nobody asked for that.
+fn announce(options: &Options, bound: &[Bound]) {
+    for socket in bound {
+        eprintln!("nuthatchd: listening on {}", socket.local());
+    }
+    if options.listen.is_none() && options.unix_socket.is_none() {
+        eprintln!(
+            "nuthatchd: only this machine can connect; to serve others, name the addresses to \
+             listen on with -l (for example -l 0.0.0.0), behind a firewall"
+        );
+    }
+}
+
+fn tcp_addresses(bound: &[Bound]) -> Vec<SocketAddr> {
+    let address = |socket: &Bound| match socket.local() {
+        Local::Tcp(address) => Some(*address),
+        Local::Unix(_) => None,
+    };
+    bound.iter().filter_map(address).collect()
+}
+
+/// Without its pid file a server serves all the same, as memcached does.
+fn write_pidfile(path: &std::path::Path) -> Option<pidfile::PidFile> {
+    match pidfile::PidFile::write(path) {
+        Ok((file, warning)) => {
+            if let Some(warning) = warning {
+                eprintln!("{warning}");
+            }
+            Some(file)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            None
+        }
+    }
+}
+
+/// Waits for a signal that ends the server: SIGINT, SIGTERM, or SIGUSR1, which asks memcached for a
+/// graceful end and has nothing to save here.
+async fn until_signal() {
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::user_defined1(),
+        SignalKind::hangup(),
+    ];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut graceful), Ok(mut hangup)] =
+        kinds.map(signal)
+    else {
+        tracing::warn!("signals cannot be caught; the system's defaults apply");
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return tracing::info!("SIGINT: stopping"),
+            _ = terminate.recv() => return tracing::info!("SIGTERM: stopping"),
+            _ = graceful.recv() => return tracing::info!("SIGUSR1: stopping"),
+            // There is nothing yet that could be loaded again; dying of it would be worse.
+            _ = hangup.recv() => tracing::info!("SIGHUP: nothing to reload"),
+        }
+    }
+}

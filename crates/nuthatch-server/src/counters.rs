@@ -1,0 +1,151 @@
+//! What workers count: connections, bytes, buffers. Each worker writes its own cells; whoever
+//! prints statistics reads them all.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that one thread writes and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(AtomicU64);
+
+impl Tally {
+    /// Adds; only the owning thread calls this.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Subtracts; only the owning thread calls this.
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// One worker's figures, on cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerTally {
+    pub(crate) bytes_read: Tally,
+    pub(crate) bytes_written: Tally,
+    /// Turns that ended with input left because the budget was used up.
+    pub(crate) conn_yields: Tally,
+    /// Connections closed for being silent too long.
+    pub(crate) idle_kicks: Tally,
+    /// Connections closed because their handler panicked.
+    pub(crate) panics: Tally,
+    /// Pairs of buffers that exist, and that are in the worker's pool.
+    pub(crate) buffers: Tally,
+    pub(crate) buffers_free: Tally,
+}
+
+/// What a server counts about its connections; shared between it and whoever prints it.
+#[derive(Debug)]
+pub struct Telemetry {
+    pub(crate) workers: Box<[WorkerTally]>,
+    pub(crate) curr_connections: AtomicU64,
+    pub(crate) total_connections: AtomicU64,
+    pub(crate) rejected_connections: AtomicU64,
+    pub(crate) listen_disabled_num: AtomicU64,
+    pub(crate) listen_disabled_us: AtomicU64,
+    /// 0 while accepting is suspended.
+    pub(crate) accepting: AtomicU64,
+    pub(crate) max_connections: u64,
+    /// What had been counted at the last `stats reset`.
+    baseline: parking_lot::Mutex<ServerStats>,
+}
+
+/// A server's figures; the names are those of `stats`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Worker threads.
+    pub threads: u64,
+    /// The limit on connections.
+    pub max_connections: u64,
+    /// Connections open now.
+    pub curr_connections: u64,
+    /// Connections ever accepted.
+    pub total_connections: u64,
+    /// Connections closed at once because there were too many.
+    pub rejected_connections: u64,
+    /// Whether connections are being accepted at the moment.
+    pub accepting_conns: bool,
+    /// Times that accepting was suspended because there were too many connections.
+    pub listen_disabled_num: u64,
+    /// How long accepting was suspended, in microseconds.
+    pub time_in_listen_disabled_us: u64,
+    /// Bytes read from clients.
+    pub bytes_read: u64,
+    /// Bytes sent to clients.
+    pub bytes_written: u64,
+    /// Turns that ended with input left because the budget was used up.
+    pub conn_yields: u64,
+    /// Connections closed for being silent too long.
+    pub idle_kicks: u64,
+    /// Connections closed because answering them panicked, which is always a bug.
+    pub panics: u64,
+    /// Pairs of buffers that exist.
+    pub buffers: u64,
+    /// Pairs of buffers not in use.
+    pub buffers_free: u64,
+}
+
+impl Telemetry {
+    pub(crate) fn new(threads: usize, max_connections: u64) -> Self {
+        Self {
+            workers: (0..threads).map(|_| WorkerTally::default()).collect(),
+            curr_connections: AtomicU64::new(0),
+            total_connections: AtomicU64::new(0),
+            rejected_connections: AtomicU64::new(0),
+            listen_disabled_num: AtomicU64::new(0),
+            listen_disabled_us: AtomicU64::new(0),
+            accepting: AtomicU64::new(1),
+            max_connections,
+            baseline: parking_lot::Mutex::default(),
+        }
+    }
+
+    fn raw(&self) -> ServerStats {
+        let sum = |of: fn(&WorkerTally) -> &Tally| {
+            self.workers.iter().map(|worker| of(worker).get()).fold(0, u64::wrapping_add)
+        };
+        ServerStats {
+            threads: self.workers.len() as u64,
+            max_connections: self.max_connections,
+            curr_connections: self.curr_connections.load(Relaxed),
+            total_connections: self.total_connections.load(Relaxed),
+            rejected_connections: self.rejected_connections.load(Relaxed),
+            accepting_conns: self.accepting.load(Relaxed) != 0,
+            listen_disabled_num: self.listen_disabled_num.load(Relaxed),
+            time_in_listen_disabled_us: self.listen_disabled_us.load(Relaxed),
+            bytes_read: sum(|worker| &worker.bytes_read),
+            bytes_written: sum(|worker| &worker.bytes_written),
+            conn_yields: sum(|worker| &worker.conn_yields),
+            idle_kicks: sum(|worker| &worker.idle_kicks),
+            panics: sum(|worker| &worker.panics),
+            buffers: sum(|worker| &worker.buffers),
+            buffers_free: sum(|worker| &worker.buffers_free),
+        }
+    }
+
+    /// The figures since the start or the last [`reset`](Self::reset).
+    pub fn stats(&self) -> ServerStats {
+        let base = *self.baseline.lock();
+        let mut now = self.raw();
+        now.total_connections -= base.total_connections;
+        now.rejected_connections -= base.rejected_connections;
+        now.listen_disabled_num -= base.listen_disabled_num;
+        now.bytes_read -= base.bytes_read;
+        now.bytes_written -= base.bytes_written;
+        now.conn_yields -= base.conn_yields;
+        now.idle_kicks -= base.idle_kicks;
+        now
+    }
+
+    /// Sets to 0 what `stats reset` sets to 0 in memcached.
+    pub fn reset(&self) {
+        *self.baseline.lock() = self.raw();
+    }
+}

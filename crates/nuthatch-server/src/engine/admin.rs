@@ -1,0 +1,133 @@
+//! The commands that serve the operator.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use nuthatch_proto::{Admin, ArgError, Cachedump, DebugTime, Detail, Outcome, Reply, Stats};
+use nuthatch_store::types::Ttl;
+
+use super::{Engine, ItemPin};
+use crate::options::MEMCACHED_VERSION;
+
+/// What a command gets that this server does not know: what memcached answers when it was built
+/// without the feature.
+const UNKNOWN: &str = "ERROR";
+
+impl Engine {
+    pub(super) fn admin(&self, admin: Admin<'_>, reply: &mut Reply<'_, ItemPin>) -> Outcome {
+        let shared = &self.shared;
+        match admin {
+            Admin::Version => reply.line(concat_version()),
+            Admin::Stats(stats) => self.stats(stats, reply),
+            Admin::Verbosity(level) => {
+                let level = u8::try_from(level).unwrap_or(2).min(2);
+                shared.verbosity.store(level, Relaxed);
+                crate::log::set_level(level);
+                reply.line("OK");
+            }
+            Admin::FlushAll(when) => self.flush_all(when, reply),
+            Admin::Shutdown(mode) => {
+                let Some(stop) = shared.stop.as_ref().filter(|_| shared.options.shutdown_command)
+                else {
+                    // The colon is memcached's.
+                    reply.error("SERVER_ERROR: shutdown not enabled");
+                    return Outcome::Done;
+                };
+                match mode {
+                    // There is no state to save, so a graceful end is an end.
+                    Ok(_) => {
+                        stop.stop();
+                        return Outcome::Close;
+                    }
+                    Err(error) => reply.error(error.line()),
+                }
+            }
+            Admin::Watch(_) if !shared.options.watch_enabled => {
+                reply.error("CLIENT_ERROR watch commands not allowed");
+            }
+            Admin::RefreshCerts => reply.line("Error TLS not enabled"),
+            Admin::DebugTime(change) if shared.options.debug_commands => {
+                self.debug_time(change, reply);
+            }
+            _ => reply.error(UNKNOWN),
+        }
+        Outcome::Done
+    }
+
+    fn flush_all(&self, when: Result<Option<Ttl>, ArgError>, reply: &mut Reply<'_, ItemPin>) {
+        self.shared.cmd_flush.fetch_add(1, Relaxed);
+        if !self.shared.options.flush_enabled {
+            reply.error("CLIENT_ERROR flush_all not allowed");
+            return;
+        }
+        match when {
+            Ok(when) => {
+                self.store.flush_all(when);
+                reply.line("OK");
+            }
+            Err(error) => reply.error(error.line()),
+        }
+    }
+
+    fn stats(&self, stats: Stats<'_>, reply: &mut Reply<'_, ItemPin>) {
+        let is_dump_allowed = self.shared.options.dump_enabled;
+        match stats {
+            Stats::General => self.stats_general(reply),
+            Stats::Settings => self.stats_settings(reply),
+            Stats::Items => self.stats_items(reply),
+            Stats::Slabs => self.stats_slabs(reply),
+            Stats::Reset => {
+                self.reset_stats();
+                reply.line("RESET");
+                return;
+            }
+            Stats::Detail(_) if !is_dump_allowed => {
+                reply.error("CLIENT_ERROR stats detail not allowed");
+                return;
+            }
+            Stats::Detail(Err(error)) => {
+                reply.error(error.line());
+                return;
+            }
+            Stats::Cachedump(_) if !is_dump_allowed => {
+                reply.error("CLIENT_ERROR stats cachedump not allowed");
+                return;
+            }
+            Stats::Cachedump(Err(error)) => {
+                reply.error(error.line());
+                return;
+            }
+            // What is not counted is not shown: memcached says so of sizes, and an `ERROR` for
+            // the others is what a server without them answers.
+            Stats::Sizes => reply.stat("sizes_status", "disabled"),
+            Stats::Detail(Ok(Detail::On | Detail::Off | Detail::Dump))
+            | Stats::Cachedump(Ok(Cachedump { .. }))
+            | _ => {
+                reply.error(UNKNOWN);
+                return;
+            }
+        }
+        reply.end();
+    }
+
+    fn debug_time(&self, change: DebugTime, reply: &mut Reply<'_, ItemPin>) {
+        let Some(maintenance) = &self.shared.maintenance else {
+            reply.error(UNKNOWN);
+            return;
+        };
+        let clock = maintenance.clock();
+        match change {
+            DebugTime::Pause => clock.pause(),
+            DebugTime::Resume => clock.resume(),
+            DebugTime::Move(secs) => clock.advance(secs),
+        }
+        self.store.set_clock(clock.read());
+        reply.line("OK");
+    }
+}
+
+/// `VERSION` and memcached's version number.
+fn concat_version() -> &'static str {
+    const LINE: &str = "VERSION 1.6.45";
+    const _: () = assert!(LINE.len() == "VERSION ".len() + MEMCACHED_VERSION.len());
+    LINE
+}

@@ -1,0 +1,186 @@
+//! The meta commands: `mg ms md ma me`.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use nuthatch_proto::{DebugFacts, ItemFacts, Meta, MetaFlags, MetaSet, MetaStatus, Reply};
+use nuthatch_store::types::{Key, StoreMode};
+use nuthatch_store::{
+    Commit, Counted, MetaArith, MetaDelete, MetaGet, NewItem, Reservation, StoreError,
+};
+
+use super::{Engine, Incoming, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Outgoing, outgoing};
+use super::{store_error, value_of};
+
+impl Engine {
+    pub(super) fn meta_get(&self, meta: &Meta<'_>, reply: &mut Reply<'_, ItemPin>) {
+        let flags = &meta.flags;
+        let ask = MetaGet {
+            no_bump: flags.is_no_bump(),
+            vivify: flags.vivify(),
+            recache: flags.recache(),
+            recache_after_touch: stands_before(flags, b'T', b'R'),
+            touch: flags.ttl(),
+            cas: flags.explicit_cas(),
+            key_is_binary: flags.is_key_base64(),
+        };
+        let found = self.store.meta_get(meta.key, ask, |item, hit| {
+            // The flags act in the order in which they stand: `t` tells what the life span is by
+            // the time it is asked for.
+            let is_set = stands_before(flags, b'T', b't')
+                || hit.was_made && stands_before(flags, b'N', b't');
+            let facts = ItemFacts {
+                flags: item.flags(),
+                cas: item.cas(),
+                size: item.len(),
+                ttl: if is_set { hit.ttl_after } else { hit.ttl_before },
+                last_access: hit.last_access_secs,
+                fetched: hit.was_fetched,
+                key_is_binary: item.key_is_binary(),
+                token_sent: hit.was_won,
+                stale: hit.is_stale,
+                won: hit.has_won,
+            };
+            if !flags.wants_value_of(item.cas()) {
+                reply.meta_hit(&facts);
+                return;
+            }
+            match outgoing(&item) {
+                Outgoing::Copied(value) => reply.meta_value(&facts, value),
+                Outgoing::Gathered(value) => reply.meta_value(&facts, &value),
+                Outgoing::Pinned(pin) => reply.meta_value_pinned(&facts, item.len(), pin),
+            }
+        });
+        if found.is_none() {
+            reply.meta_status(MetaStatus::Miss);
+        }
+    }
+
+    pub(super) fn meta_set(
+        &self,
+        set: &MetaSet<'_>,
+        sink: Option<ItemSink>,
+        reply: &mut Reply<'_, ItemPin>,
+    ) {
+        let flags = &set.meta.flags;
+        // Without a number to compare with there is no lower one.
+        let commit = Commit {
+            mode: set.mode,
+            compare: flags.compare(),
+            allow_stale: flags.is_invalidate() && flags.compare().is_some(),
+            cas: flags.explicit_cas(),
+            vivify: flags.vivify().is_some(),
+        };
+        let stored = match value_of(set.value, sink) {
+            Incoming::Here(value) => self
+                .store
+                .put(set.meta.key, value, new_item(set), commit)
+                .inspect_err(|error| self.after_failed_meta_set(set, *error)),
+            Incoming::Reserved(place) => place.commit(commit),
+        };
+        match stored {
+            Ok(done) => reply.meta_stored(done.stored, done.cas, done.len),
+            Err(error) => reply.error(store_error(error)),
+        }
+    }
+
+    pub(super) fn reserve_meta_set(
+        &self,
+        set: &MetaSet<'_>,
+        len: usize,
+    ) -> Result<Reservation, &'static str> {
+        self.store.reserve(set.meta.key, new_item(set), len).map_err(|error| {
+            self.after_failed_meta_set(set, error);
+            store_error(error)
+        })
+    }
+
+    /// In every mode, as in memcached, the old value does not outlive a failed `ms`.
+    fn after_failed_meta_set(&self, set: &MetaSet<'_>, error: StoreError) {
+        if !matches!(error, StoreError::NoMemoryForRest { .. }) {
+            self.store.discard(set.meta.key);
+        }
+    }
+
+    pub(super) fn meta_delete(&self, meta: &Meta<'_>, reply: &mut Reply<'_, ItemPin>) {
+        let flags = &meta.flags;
+        let ask = MetaDelete {
+            compare: flags.compare(),
+            mark_stale: flags.is_invalidate(),
+            remove_value: flags.is_remove_value(),
+            ttl: flags.ttl(),
+            cas: flags.explicit_cas(),
+            flags: flags.client_flags(),
+        };
+        match self.store.meta_delete(meta.key, ask) {
+            Ok(deleted) => reply.meta_status(deleted.into()),
+            Err(_) => reply.error(NO_MEMORY),
+        }
+    }
+
+    pub(super) fn meta_arith(&self, meta: &Meta<'_>, reply: &mut Reply<'_, ItemPin>) {
+        let flags = &meta.flags;
+        let ask = MetaArith {
+            direction: flags.direction(),
+            delta: flags.delta(),
+            compare: flags.compare(),
+            vivify: flags.vivify().map(|ttl| (ttl, flags.initial())),
+            touch: flags.ttl(),
+            cas: flags.explicit_cas(),
+            key_is_binary: flags.is_key_base64(),
+        };
+        let done = self.store.meta_count(meta.key, ask);
+        match done.counted {
+            Counted::Value(number, cas) => {
+                let is_set = stands_before(flags, b'T', b't')
+                    || done.was_made && stands_before(flags, b'N', b't');
+                let ttl = if is_set { done.ttl_after } else { done.ttl_before };
+                reply.meta_number(number, cas, ttl);
+            }
+            Counted::NotFound => reply.meta_status(MetaStatus::NotFound),
+            Counted::Exists => reply.meta_status(MetaStatus::Exists),
+            Counted::NonNumeric => reply.error(NON_NUMERIC),
+            Counted::NoMemory => reply.error(if flags.vivify().is_some() {
+                "SERVER_ERROR Out of memory allocating new item"
+            } else {
+                NO_MEMORY
+            }),
+        }
+    }
+
+    pub(super) fn meta_debug(&self, key: Key<'_>, reply: &mut Reply<'_, ItemPin>) {
+        self.shared.cmd_meta.fetch_add(1, Relaxed);
+        let facts = self.store.peek(key, |item, hit| DebugFacts {
+            key_is_binary: item.key_is_binary(),
+            ttl: hit.ttl_before,
+            last_access: hit.last_access_secs,
+            cas: item.cas(),
+            fetched: hit.was_fetched,
+            class: u32::from(item.class()),
+            size: item.total_bytes(),
+        });
+        reply.meta_debug(key, facts.as_ref());
+    }
+}
+
+fn new_item(set: &MetaSet<'_>) -> NewItem {
+    let flags = &set.meta.flags;
+    // An append that may make its item gives it the life span of `N`.
+    let ttl = match set.mode {
+        StoreMode::Append | StoreMode::Prepend => flags.vivify().or_else(|| flags.ttl()),
+        _ => flags.ttl(),
+    };
+    NewItem {
+        flags: flags.client_flags(),
+        ttl: ttl.unwrap_or_default(),
+        key_is_binary: flags.is_key_base64(),
+    }
+}
+
+/// Whether both flags are there, the first of them first.
+fn stands_before(flags: &MetaFlags<'_>, first: u8, second: u8) -> bool {
+    if !flags.has(first) || !flags.has(second) {
+        return false;
+    }
+    let mut letters = flags.tokens().filter_map(|token| token.first().copied());
+    letters.find(|&letter| letter == first || letter == second) == Some(first)
+}

@@ -1,0 +1,70 @@
+//! `stats settings`: how the server runs, under memcached's names, in memcached's order.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use nuthatch_proto::Reply;
+
+use super::{Engine, ItemPin};
+
+/// What memcached shows as `temporary_ttl` while TEMP is off.
+const TEMPORARY_TTL_OFF: u32 = 61;
+
+/// What memcached shows as `hashpower_init` when none was asked for.
+const HASHPOWER_UNSET: u32 = 0;
+
+impl Engine {
+    pub(super) fn stats_settings(&self, reply: &mut Reply<'_, ItemPin>) {
+        let options = &self.shared.options;
+        let config = self.store.config();
+        let yes = |is: bool| if is { "yes" } else { "no" };
+        reply.stat("maxbytes", config.memory_limit);
+        reply.stat("maxconns", options.conn_limit);
+        reply.stat("tcpport", options.port.as_setting());
+        reply.stat("udpport", 0);
+        reply.stat("inter", options.listen.as_deref().unwrap_or("NULL"));
+        reply.stat("verbosity", self.shared.verbosity.load(Relaxed));
+        reply.stat("oldest", self.store.flushed_until());
+        reply.stat("evictions", if config.evictions { "on" } else { "off" });
+        match &options.unix_socket {
+            Some(path) => reply.stat("domain_socket", path.display()),
+            None => reply.stat("domain_socket", "NULL"),
+        }
+        reply.stat("umask", format_args!("{:o}", options.unix_mask));
+        reply.stat("shutdown_command", yes(options.shutdown_command));
+        reply.stat("growth_factor", format_args!("{:.2}", config.growth_factor));
+        reply.stat("chunk_size", config.chunk_size_min);
+        reply.stat("num_threads", options.threads);
+        reply.stat("num_threads_per_udp", 0);
+        reply.stat("stat_key_prefix", ':');
+        reply.stat("detail_enabled", "no");
+        reply.stat("reqs_per_event", options.reqs_per_event);
+        reply.stat("cas_enabled", yes(config.cas));
+        reply.stat("tcp_backlog", options.backlog);
+        reply.stat("binding_protocol", options.protocol.as_setting());
+        reply.stat("auth_enabled_sasl", "no");
+        reply.stat("auth_enabled_ascii", "no");
+        reply.stat("item_size_max", config.item_size_max);
+        reply.stat("maxconns_fast", yes(options.maxconns_fast));
+        reply.stat("hashpower_init", options.store.hashpower.unwrap_or(HASHPOWER_UNSET));
+        reply.stat("slab_reassign", "no");
+        reply.stat("slab_automove", 0);
+        reply.stat("slab_chunk_max", config.slab_chunk_max);
+        reply.stat("lru_crawler", "no");
+        reply.stat("tail_repair_time", 0);
+        reply.stat("flush_enabled", yes(options.flush_enabled));
+        reply.stat("dump_enabled", yes(options.dump_enabled));
+        reply.stat("hash_algorithm", options.store.hash_algorithm.as_setting());
+        reply.stat("lru_maintainer_thread", yes(config.segmented));
+        reply.stat("lru_segmented", yes(config.segmented));
+        reply.stat("hot_lru_pct", config.hot_lru_pct);
+        reply.stat("warm_lru_pct", config.warm_lru_pct);
+        reply.stat("hot_max_factor", format_args!("{:.2}", config.hot_max_factor));
+        reply.stat("warm_max_factor", format_args!("{:.2}", config.warm_max_factor));
+        reply.stat("temp_lru", yes(config.temporary_ttl.is_some()));
+        reply.stat("temporary_ttl", config.temporary_ttl.unwrap_or(TEMPORARY_TTL_OFF));
+        reply.stat("idle_timeout", options.idle_timeout_secs);
+        reply.stat("track_sizes", "no");
+        reply.stat("inline_ascii_response", "no");
+        reply.stat("client_flags_size", size_of::<u32>());
+    }
+}

@@ -1,0 +1,345 @@
+//! The server: listeners, workers, and connections dealt out between them.
+//!
+//! ```text
+//!  accept (one task a listener) ──round robin──► worker 0: runtime, handler, its connections
+//!        │ counts, refuses above the limit  ───► worker 1
+//!        │                                  ───► …
+//! ```
+//!
+//! Each worker is a thread with a runtime of its own; a connection stays with its worker, so that
+//! nothing about it crosses threads. Handlers need not be `Send`: each worker makes its own.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use nuthatch_proto::Handler;
+use nuthatch_transport::{Accepted, Bound, Listener};
+use tokio::runtime::{self, LocalRuntime};
+use tokio::sync::{Notify, mpsc};
+
+use crate::connection::{self, ConnectionSettings, Worker};
+use crate::options::Protocol;
+use crate::{Stop, Telemetry};
+
+/// What a client above the limit is told before it is closed.
+const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+
+/// How long accepting waits after the system had no descriptor left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(10);
+
+/// A server that is about to run. Made by [`Server::builder`].
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<Bound>,
+    settings: ConnectionSettings,
+    is_fast: bool,
+    telemetry: Arc<Telemetry>,
+    stop: Stop,
+}
+
+/// The settings of a [`Server`].
+#[derive(Debug)]
+#[must_use]
+pub struct ServerBuilder {
+    listeners: Vec<Bound>,
+    threads: NonZeroUsize,
+    conn_limit: u64,
+    is_fast: bool,
+    budget: usize,
+    idle_timeout: Option<Duration>,
+    protocol: Protocol,
+}
+
+impl ServerBuilder {
+    /// Adds sockets to accept from; see [`nuthatch_transport::bind`].
+    pub fn listen(mut self, bound: impl IntoIterator<Item = Bound>) -> Self {
+        self.listeners.extend(bound);
+        self
+    }
+
+    /// Worker threads; default 4.
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// How many clients may be connected at a time; default 1024.
+    pub fn conn_limit(mut self, limit: u64) -> Self {
+        self.conn_limit = limit;
+        self
+    }
+
+    /// Whether a client above the limit is told so and closed (default), or waits until another
+    /// one leaves.
+    pub fn reject_above_limit(mut self, reject: bool) -> Self {
+        self.is_fast = reject;
+        self
+    }
+
+    /// How many requests of one connection are answered before the others get their turn;
+    /// default 20.
+    pub fn reqs_per_event(mut self, requests: usize) -> Self {
+        self.budget = requests;
+        self
+    }
+
+    /// How long a TCP client may be silent between requests; default for ever.
+    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// The protocols that clients may speak; default whichever they begin with. Only the text
+    /// protocols are served so far: a connection that begins in another one is closed.
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// A server with these settings.
+    pub fn build(self) -> Server {
+        Server {
+            listeners: self.listeners,
+            settings: ConnectionSettings {
+                budget: self.budget,
+                idle_timeout: self.idle_timeout,
+                protocol: self.protocol,
+            },
+            is_fast: self.is_fast,
+            telemetry: Arc::new(Telemetry::new(self.threads.get(), self.conn_limit)),
+            stop: Stop::new(),
+        }
+    }
+}
+
+impl Server {
+    /// Begins the settings of a server.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            listeners: Vec::new(),
+            threads: NonZeroUsize::MIN.saturating_add(3),
+            conn_limit: 1024,
+            is_fast: true,
+            budget: 20,
+            idle_timeout: None,
+            protocol: Protocol::Auto,
+        }
+    }
+
+    /// What the server counts; ask before [`run`](Self::run), for the handlers to show.
+    pub fn telemetry(&self) -> Arc<Telemetry> {
+        Arc::clone(&self.telemetry)
+    }
+
+    /// The signal that ends [`run`](Self::run).
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Serves until `until` is over or [`stop`](Self::stop) is given, whichever is first. Each
+    /// worker answers with a handler of its own, made by `make_handler`. Connections still open
+    /// at the end are closed where they stand, as memcached does.
+    ///
+    /// This is the whole program's business and blocks the thread; it makes its own runtimes and
+    /// must not be called inside one. `until` is polled on this thread, in a runtime with I/O and
+    /// time enabled. A handler that leaves an answer for later ([`Outcome::Pending`]) or takes a
+    /// connection over ([`Outcome::Stream`]) has nobody here to complete it with: such a
+    /// connection is closed. Drive a [`Session`](nuthatch_proto::Session) yourself for those.
+    ///
+    /// [`Outcome::Pending`]: nuthatch_proto::Outcome::Pending
+    /// [`Outcome::Stream`]: nuthatch_proto::Outcome::Stream
+    ///
+    /// # Errors
+    ///
+    /// What the system said when it gave no thread, no runtime, or did not take a listener.
+    pub fn run<H, F>(self, make_handler: F, until: impl Future<Output = ()>) -> io::Result<()>
+    where
+        H: Handler + 'static,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        let Self { listeners, settings, is_fast, telemetry, stop } = self;
+        let make_handler = Arc::new(make_handler);
+        let left = Arc::new(Notify::new());
+        let mut inboxes = Vec::new();
+        let mut threads = Vec::new();
+        for number in 0..telemetry.workers.len() {
+            let (sender, inbox) = mpsc::unbounded_channel();
+            let (make_handler, telemetry) = (Arc::clone(&make_handler), Arc::clone(&telemetry));
+            let (left, stop) = (Arc::clone(&left), stop.clone());
+            let runtime_ready = std::sync::mpsc::sync_channel(1);
+            let ready = runtime_ready.0;
+            let thread = std::thread::Builder::new().name(format!("nuthatch-{number}")).spawn(
+                move || {
+                    let runtime = match local_runtime() {
+                        Ok(runtime) => {
+                            // The receiver waits; if it is gone there is no server any more.
+                            let _ = ready.send(Ok(()));
+                            runtime
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                            return;
+                        }
+                    };
+                    let worker = Rc::new(Worker {
+                        handler: RefCell::new(make_handler()),
+                        pool: RefCell::default(),
+                        settings,
+                        telemetry,
+                        number,
+                    });
+                    runtime.block_on(work(worker, inbox, left, stop));
+                },
+            )?;
+            runtime_ready
+                .1
+                .recv()
+                .unwrap_or_else(|_| Err(io::Error::other("a worker ended before it began")))?;
+            inboxes.push(sender);
+            threads.push(thread);
+        }
+
+        let runtime = local_runtime()?;
+        let served = runtime.block_on(async {
+            let dealer = Rc::new(Dealer { inboxes, next: 0.into(), telemetry, is_fast, left });
+            for bound in listeners {
+                let listener = bound.into_listener()?;
+                tokio::task::spawn_local(accept(listener, Rc::clone(&dealer)));
+            }
+            tokio::select! {
+                () = until => {}
+                () = stop.stopped() => {}
+            }
+            Ok(())
+        });
+        stop.stop();
+        // Ends the accepting tasks, and with them the listeners.
+        drop(runtime);
+        for thread in threads {
+            // A worker that panicked has said so; the others end all the same.
+            let _ = thread.join();
+        }
+        served
+    }
+}
+
+fn local_runtime() -> io::Result<LocalRuntime> {
+    runtime::Builder::new_current_thread().enable_all().build_local(Default::default())
+}
+
+/// Deals connections out.
+struct Dealer {
+    inboxes: Vec<mpsc::UnboundedSender<Accepted>>,
+    next: std::cell::Cell<usize>,
+    telemetry: Arc<Telemetry>,
+    is_fast: bool,
+    /// Told whenever a connection ends.
+    left: Arc<Notify>,
+}
+
+async fn accept(listener: Listener, dealer: Rc<Dealer>) {
+    loop {
+        if !dealer.is_fast && dealer.is_full() {
+            dealer.wait_for_room().await;
+        }
+        match listener.accept().await {
+            Ok(accepted) => dealer.deal(accepted),
+            // Out of descriptors or memory: what waits in the queue is still there later.
+            Err(error) => {
+                tracing::warn!("accepting failed: {error}");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+impl Dealer {
+    fn is_full(&self) -> bool {
+        self.telemetry.curr_connections.load(Relaxed) >= self.telemetry.max_connections
+    }
+
+    async fn wait_for_room(&self) {
+        let telemetry = &self.telemetry;
+        telemetry.accepting.store(0, Relaxed);
+        telemetry.listen_disabled_num.fetch_add(1, Relaxed);
+        let since = tokio::time::Instant::now();
+        loop {
+            let left = self.left.notified();
+            if !self.is_full() {
+                break;
+            }
+            left.await;
+        }
+        let waited = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        telemetry.listen_disabled_us.fetch_add(waited, Relaxed);
+        telemetry.accepting.store(1, Relaxed);
+        // Another listener may be waiting for the same.
+        self.left.notify_one();
+    }
+
+    fn deal(&self, accepted: Accepted) {
+        let telemetry = &self.telemetry;
+        if self.is_fast && self.is_full() {
+            telemetry.rejected_connections.fetch_add(1, Relaxed);
+            accepted.refuse(TOO_MANY);
+            return;
+        }
+        telemetry.curr_connections.fetch_add(1, Relaxed);
+        telemetry.total_connections.fetch_add(1, Relaxed);
+        let number = self.next.get();
+        self.next.set((number + 1) % self.inboxes.len());
+        tracing::debug!(worker = number, peer = %accepted.peer(), "new connection");
+        if self.inboxes[number].send(accepted).is_err() {
+            // The worker has ended: the server is stopping.
+            telemetry.curr_connections.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// A worker's life: take connections up until the server stops.
+async fn work<H: Handler + 'static>(
+    worker: Rc<Worker<H>>,
+    mut inbox: mpsc::UnboundedReceiver<Accepted>,
+    left: Arc<Notify>,
+    stop: Stop,
+) {
+    let serve_all = async {
+        while let Some(accepted) = inbox.recv().await {
+            let present =
+                Present { telemetry: Arc::clone(&worker.telemetry), left: Arc::clone(&left) };
+            match accepted.into_stream() {
+                Ok(stream) => {
+                    let worker = Rc::clone(&worker);
+                    tokio::task::spawn_local(async move {
+                        let _present = present;
+                        connection::serve(stream, worker).await;
+                    });
+                }
+                Err(error) => tracing::warn!("a connection could not be taken up: {error}"),
+            }
+        }
+    };
+    tokio::select! {
+        () = serve_all => {}
+        () = stop.stopped() => {}
+    }
+}
+
+/// A connection counts as present until this is dropped, however it ends.
+struct Present {
+    telemetry: Arc<Telemetry>,
+    left: Arc<Notify>,
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.telemetry.curr_connections.fetch_sub(1, Relaxed);
+        self.left.notify_one();
+    }
+}
