@@ -101,8 +101,10 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+pub mod client;
 mod error;
 mod request;
+mod response;
 mod server;
 mod text;
 

@@ -124,7 +124,8 @@ pub enum Want {
 /// **Differences from memcached 1.6.45**, all deliberate: no empty line follows the error about a
 /// key that is too long in a retrieval, because clients read it as the next answer; `me key b`
 /// decodes the key; an opaque token that is too long is refused before the command has acted, and
-/// before the value's size is looked at; a retrieval with a bad key looks up none of its keys.
+/// before the value's size is looked at; a retrieval with a bad key looks up none of its keys; a
+/// key with a space or line end is always returned in base64.
 /// As in memcached, a store command whose length field is no number is answered with an error and
 /// its value is then read as commands: without a length there is no telling where it ends.
 pub struct Session<H: Handler> {

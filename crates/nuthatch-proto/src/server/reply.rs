@@ -391,7 +391,7 @@ impl<'q, P> Reply<'q, P> {
             return encode::line(out, b"EN");
         };
         out.extend_from_slice(b"ME ");
-        if facts.key_is_binary {
+        if facts.key_is_binary || encode::breaks_line(key.as_bytes()) {
             crate::text::base64::encode(key.as_bytes(), out);
         } else {
             out.extend_from_slice(key.as_bytes());

@@ -2,5 +2,6 @@
 
 mod cuts;
 mod model;
+mod pair;
 mod rig;
 mod session;
