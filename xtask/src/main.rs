@@ -45,7 +45,7 @@ const HELP: &str = "\
 cargo xtask tidy                      check the rules that no compiler checks
 cargo xtask fuzz [target] [seconds]   fuzz one target, or each in turn (60 s)
 cargo xtask loom [filter]             every interleaving of the store's small parts
-cargo xtask tsan [package…]           tests under ThreadSanitizer (default: nuthatch-store)
+cargo xtask tsan [package…] [-- test] tests under ThreadSanitizer (default: nuthatch-store)
 cargo xtask upstream-suite [args]     memcached's own tests against nuthatchd; wants the
                                       script's path in UPSTREAM_SUITE, and MEMCACHED_GIT
 ";

@@ -114,13 +114,18 @@ pub(crate) fn tsan(args: &[String]) -> Result<()> {
         flags.push_str(" -Clink-arg=");
         flags.push_str(&word);
     }
+    let (packages, for_tests) = match args.iter().position(|arg| arg == "--") {
+        Some(at) => (&args[..at], &args[at..]),
+        None => (args, &[][..]),
+    };
     let default = [String::from("nuthatch-store")];
-    let packages = if args.is_empty() { &default } else { args };
+    let packages = if packages.is_empty() { &default } else { packages };
     run::done(
         Command::new(unpacked.join("usr/bin/cargo"))
             .current_dir(run::root())
             .args(["test", "-Zbuild-std", "--target", TSAN_TARGET, "--lib", "--tests"])
             .args(packages.iter().flat_map(|package| ["--package", package]))
+            .args(for_tests)
             .env("LD_LIBRARY_PATH", unpacked.join("usr/lib/x86_64-linux-gnu"))
             .env("RUSTC", unpacked.join("usr/bin/rustc"))
             .env("RUSTC_BOOTSTRAP", "1")
