@@ -115,7 +115,7 @@ pub use admin::{
 };
 pub use error::{ArgError, Error};
 pub use nuthatch_types as types;
-pub use request::{Get, Meta, MetaSet, Request, Set, Value};
+pub use request::{Auth, Get, Meta, MetaSet, Request, Set, Value};
 pub use server::{
     Buffers, DebugFacts, Handler, ItemFacts, MetaStatus, Outcome, Pinned, Reply, ReplyMark,
     SEND_QUEUE_BYTES_MAX, SINK_LEN_MIN, Session, Sink, Ticket, Want,

@@ -43,6 +43,9 @@ pub enum Request<'a> {
     MetaArith(Meta<'a>),
     /// `me`.
     MetaDebug(Key<'a>),
+    /// A log-in, on a session that asks for one
+    /// ([`Session::with_login`](crate::Session::with_login)).
+    Auth(Auth<'a>),
     /// Everything that serves the operator and not the application.
     Admin(Admin<'a>),
 }
@@ -59,7 +62,7 @@ impl<'a> Request<'a> {
             | Self::MetaDebug(key) => Some(*key),
             Self::MetaGet(meta) | Self::MetaDelete(meta) | Self::MetaArith(meta) => Some(meta.key),
             Self::MetaSet(set) => Some(set.meta.key),
-            Self::Admin(_) => None,
+            Self::Auth(_) | Self::Admin(_) => None,
         }
     }
 
@@ -156,6 +159,23 @@ pub struct Meta<'a> {
     pub key: Key<'a>,
     /// The flags, read and checked.
     pub flags: MetaFlags<'a>,
+}
+
+/// Who a client says it is: the value `user password` of a `set` with any key.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Auth<'a> {
+    /// Everything before the first space.
+    pub user: &'a [u8],
+    /// Everything after it.
+    pub password: &'a [u8],
+}
+
+impl std::fmt::Debug for Auth<'_> {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("user", &self.user.escape_ascii().to_string()).finish()
+    }
 }
 
 /// Where the value of a store command is.

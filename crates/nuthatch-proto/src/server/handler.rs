@@ -44,6 +44,8 @@ pub enum Outcome {
     /// The answer comes later, through [`Session::complete`](crate::Session::complete) with the
     /// ticket that [`Reply::ticket`] gave. Answers to requests behind it wait for it.
     Pending,
+    /// Answered; the client has logged in ([`Request::Auth`]) and is served from here on.
+    Authenticated,
     /// Answered as far as there is an answer; from here on the connection is no longer the
     /// session's (`watch`, the dumps). See [`Want::Stream`](crate::Want::Stream).
     Stream,

@@ -29,6 +29,7 @@ use crate::error::{BAD_DATA_CHUNK, NO_MEMORY_READING};
 use crate::request::{Get, Request};
 use crate::text::encode::CRLF;
 use crate::text::frame::{self, Frame};
+use crate::text::login::{self, Login};
 use crate::text::{Parsed, Scratch, parse_line};
 
 /// No request is taken up while more than this is queued for sending, in bytes. A client that
@@ -138,6 +139,7 @@ pub struct Session<H: Handler> {
     /// Fewer of these bytes than this are no use: a value is being waited for.
     need: usize,
     state: State<H::Sink>,
+    needs_login: bool,
     queue: SendQueue<H::Pin>,
     next_ticket: u32,
 }
@@ -186,9 +188,21 @@ impl<H: Handler> Session<H> {
             searched: 0,
             need: 0,
             state: State::Line,
+            needs_login: false,
             queue: SendQueue::new(),
             next_ticket: 0,
         }
+    }
+
+    /// A session on which nothing is served until the client has logged in: the handler gets
+    /// [`Request::Auth`] and nothing else before it has returned [`Outcome::Authenticated`].
+    pub fn with_login() -> Self {
+        Self { needs_login: true, ..Self::new() }
+    }
+
+    /// Whether the client has still to log in.
+    pub const fn needs_login(&self) -> bool {
+        self.needs_login
     }
 
     /// Lends buffers to the session. If it has some already, the new ones come straight back.
@@ -386,6 +400,7 @@ impl<H: Handler> Session<H> {
     /// Deals with what comes next.
     fn step(&mut self, handler: &mut H, scratch: &mut Scratch) -> Step {
         match &mut self.state {
+            State::Line if self.needs_login => self.step_login(handler),
             State::Line => self.step_line(handler, scratch),
             State::Body(_) => self.step_body(handler, scratch),
             State::Swallow { left, line, noreply } => {
@@ -408,6 +423,35 @@ impl<H: Handler> Session<H> {
                 self.step_keys(handler, get, len, noreply)
             }
             State::Stream | State::Closing => Step::Starved,
+        }
+    }
+
+    fn step_login(&mut self, handler: &mut H) -> Step {
+        let input = &self.recv[self.start..self.end];
+        if input.is_empty() || input.len() < self.need {
+            return Step::Starved;
+        }
+        let context = Context::plain(false);
+        let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+        match login::read(input) {
+            Login::Attempt(auth, len) => {
+                let outcome = handler.call(Request::Auth(auth), &mut reply);
+                self.consume(len);
+                self.outcome(outcome)
+            }
+            Login::Refused(line, len) => {
+                reply.error(line);
+                self.consume(len);
+                Step::Done
+            }
+            Login::Need(need) => {
+                self.need = need;
+                Step::Starved
+            }
+            Login::Alien => {
+                self.state = State::Closing;
+                Step::Done
+            }
         }
     }
 
@@ -614,6 +658,7 @@ impl<H: Handler> Session<H> {
     fn outcome(&mut self, outcome: Outcome) -> Step {
         match outcome {
             Outcome::Done | Outcome::Pending => {}
+            Outcome::Authenticated => self.needs_login = false,
             Outcome::Stream => self.state = State::Stream,
             Outcome::Close => self.state = State::Closing,
         }

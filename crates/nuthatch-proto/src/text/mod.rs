@@ -17,6 +17,7 @@ pub(crate) mod base64;
 pub(crate) mod classic;
 pub(crate) mod encode;
 pub(crate) mod frame;
+pub(crate) mod login;
 pub(crate) mod meta;
 pub(crate) mod number;
 

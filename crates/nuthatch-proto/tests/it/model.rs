@@ -360,6 +360,13 @@ impl Handler for Model {
                 });
                 reply.meta_debug(key, facts.as_ref());
             }
+            Request::Auth(auth) => {
+                if (auth.user, auth.password) == (b"me", b"se cret") {
+                    reply.stored(Stored::Stored);
+                    return Outcome::Authenticated;
+                }
+                reply.error("CLIENT_ERROR authentication failure");
+            }
             Request::Admin(admin) => return self.admin(admin, reply),
             _ => reply.error("ERROR"),
         }

@@ -302,7 +302,7 @@ fn play(commands: &[Owned], cuts: Vec<usize>, batch: usize) -> Heard {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn client_and_server_stay_in_step(

@@ -49,7 +49,16 @@ pub(crate) struct Run {
 /// Feeds `input` to a fresh session before `model` and collects what comes out, until the input is
 /// used up, the session closes, or it hands the connection over.
 pub(crate) fn run(model: &mut Model, input: &[u8], cuts: &Cuts) -> Run {
-    let mut session = Session::<Model>::new();
+    run_session(Session::new(), model, input, cuts)
+}
+
+/// As [`run`], with a session of the test's own.
+pub(crate) fn run_session(
+    mut session: Session<Model>,
+    model: &mut Model,
+    input: &[u8],
+    cuts: &Cuts,
+) -> Run {
     let (mut input, mut output) = (input, Vec::new());
     let mut reads = cuts.reads.iter().copied().cycle();
     let mut writes = cuts.writes.iter().copied().cycle();

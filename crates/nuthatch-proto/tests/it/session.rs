@@ -3,7 +3,7 @@
 use nuthatch_proto::{Buffers, Handler, SEND_QUEUE_BYTES_MAX, Session, Want};
 
 use crate::model::{Model, TOO_LARGE};
-use crate::rig::{Cuts, answer, run};
+use crate::rig::{Cuts, answer, run, run_session};
 
 #[test]
 fn a_value_is_stored_and_fetched() {
@@ -263,4 +263,34 @@ fn an_idle_session_is_small_and_holds_no_buffers() {
     assert!(session.is_idle());
     assert!(session.detach().is_some());
     assert!(session.detach().is_none(), "they are gone");
+}
+
+#[test]
+fn nothing_is_served_before_the_log_in() {
+    let converse = |input: &str| {
+        for n in [1, 7, usize::MAX] {
+            let (mut model, cuts) = (Model::default(), Cuts::every(n));
+            let run = run_session(Session::with_login(), &mut model, input.as_bytes(), &cuts);
+            assert!(model.items.is_empty(), "{input}");
+            if n == usize::MAX {
+                let end = if run.end == Want::Close { "(close)" } else { "" };
+                return String::from_utf8(run.output).unwrap() + end;
+            }
+        }
+        unreachable!()
+    };
+    assert_eq!(
+        converse("version\r\nset a 0 0 4\r\nme x\r\nset b x y 10\r\nme se cret\r\nversion\r\n"),
+        "CLIENT_ERROR unauthenticated\r\nCLIENT_ERROR authentication failure\r\nSTORED\r\n\
+         VERSION model\r\n"
+    );
+    assert_eq!(
+        converse("set a 0 0 16385\r\nset a 0 0 3\r\nabc\r\nset a 0 0 3\r\na b.."),
+        "CLIENT_ERROR auth token too long\r\n\
+         CLIENT_ERROR bad authentication token format\r\n\
+         CLIENT_ERROR bad command line termination\r\n"
+    );
+    assert_eq!(converse("ms a 4 b\r\n"), "CLIENT_ERROR unauthenticated\r\n");
+    assert_eq!(converse("quit\r\n"), "(close)");
+    assert_eq!(converse(&"set ".repeat(1000)), "(close)");
 }
