@@ -111,8 +111,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         letter: 'l',
         long: "listen",
-        doc: "address to listen on (default: all of them)\n\
-              host[:port], [IPv6][:port] or *; several are separated by commas,\n\
+        doc: "address to listen on (default: 127.0.0.1, this machine alone)\n\
+              host[:port], [IPv6][:port] or * for all; several are separated by commas,\n\
               and the flag may be repeated\n\
               proto[ascii]: or proto[negotiating]: before an address sets what it speaks",
         default: None,

@@ -17,8 +17,9 @@
 //! # Ok::<(), options::UsageError>(())
 //! ```
 //!
-//! Flags, defaults, messages and exit codes are those of memcached 1.6.45, with three differences:
-//! a number with text after it (`-m 64x`) is an error here, where memcached reads 64 or 0; a long
+//! Flags, defaults, messages and exit codes are those of memcached 1.6.45, with these differences:
+//! without `-l` the server listens on the loopback address, where memcached serves everybody; a
+//! number with text after it (`-m 64x`) is an error here, where memcached reads 64 or 0; a long
 //! flag or `-o` word that takes no value refuses one; and operands, which memcached passes over in
 //! silence, give a warning.
 //!
@@ -95,7 +96,8 @@ pub struct Options {
     pub unix_socket: Option<PathBuf>,
     /// `-a`: the permission bits of the Unix socket, at most `0o777`.
     pub unix_mask: u32,
-    /// `-l`: the addresses to listen on, as given, joined with `,`; `None` is every address.
+    /// `-l`: the addresses to listen on, as given, joined with `,`. `None` is this machine alone
+    /// (memcached: every address), because whoever reaches the port can do everything.
     pub listen: Option<String>,
     /// `-b`: how many connections the kernel may hold that have not been accepted yet.
     pub backlog: i32,

@@ -8,10 +8,10 @@
 //!    process is ready, so that every error below still reaches the terminal and the exit code;
 //! 2. [`limits::allow_core_dumps`] (`-r`) and [`limits::raise_open_files`] (`-c`), which may need
 //!    root;
-//! 3. bind the listeners: low ports need root, and a Unix socket's mode is set through the umask,
-//!    which is the whole process's;
+//! 3. bind the TCP listeners: low ports may need root;
 //! 4. [`user::switch`] (`-u`);
-//! 5. [`limits::lock_memory`] (`-k`);
+//! 5. bind the Unix socket, so that its file belongs to that user, as in memcached; then
+//!    [`limits::lock_memory`] (`-k`);
 //! 6. runtime, store, threads; then [`pidfile::PidFile::write`] (`-P`) and [`ports::write`], which
 //!    tell others that the sockets are open;
 //! 7. [`daemon::Detached::ready`]: the first process ends with exit code 0.
