@@ -242,10 +242,10 @@ pub(crate) fn delete<'a>(tokens: Tokens<'a>, scratch: &'a mut Scratch) -> Parsed
 
 /// `ma key flags*`.
 pub(crate) fn arith<'a>(mut tokens: Tokens<'a>, scratch: &'a mut Scratch) -> Parsed<'a> {
-    let Some(key) = key_before_flags(&mut tokens, 2) else {
+    let Some((key, n_flags)) = key_before_flags(&mut tokens) else {
         return Parsed::bad_format();
     };
-    let Ok(meta) = read(key, tokens, 2, scratch) else {
+    let Ok(meta) = read(key, tokens, 2 + n_flags, scratch) else {
         return Parsed::malformed("CLIENT_ERROR invalid or duplicate flag", false);
     };
     match meta.flags.mode {
@@ -263,11 +263,11 @@ pub(crate) fn set<'a>(mut tokens: Tokens<'a>, scratch: &'a mut Scratch) -> Parse
         return Parsed::bad_format();
     };
     // As with `set`: without a length there is no telling where the value ends.
-    let (true, Some(len)) = (flags_look_right(tokens, 3), classic::value_len(len)) else {
+    let (Some(n_flags), Some(len)) = (survey(tokens, 3), classic::value_len(len)) else {
         return Parsed::bad_format();
     };
     let swallow = |line| Parsed::Malformed { line, noreply: false, swallow: len + 2 };
-    let meta = match read(key, tokens, 3, scratch) {
+    let meta = match read(key, tokens, 3 + n_flags, scratch) {
         Ok(meta) => meta,
         Err(line) => return swallow(line),
     };
@@ -291,7 +291,7 @@ pub(crate) fn set<'a>(mut tokens: Tokens<'a>, scratch: &'a mut Scratch) -> Parse
 /// The document says that `b` makes the key base64; memcached 1.6.45 looks for it only when a
 /// fourth token follows, which is a slip of its counting. Here `b` works as documented.
 pub(crate) fn debug<'a>(mut tokens: Tokens<'a>, scratch: &'a mut Scratch) -> Parsed<'a> {
-    let Some(key) = key_before_flags(&mut tokens, 2) else {
+    let Some((key, _)) = key_before_flags(&mut tokens) else {
         return Parsed::bad_format();
     };
     if key.len() > Key::LEN_MAX {
@@ -316,38 +316,50 @@ fn simple<'a>(
     scratch: &'a mut Scratch,
     request: fn(Meta<'a>) -> Request<'a>,
 ) -> Parsed<'a> {
-    let Some(key) = key_before_flags(&mut tokens, 2) else {
+    let Some((key, n_flags)) = key_before_flags(&mut tokens) else {
         return Parsed::bad_format();
     };
-    match read(key, tokens, 2, scratch) {
+    match read(key, tokens, 2 + n_flags, scratch) {
         Ok(meta) if meta.flags.has_long_opaque() => Parsed::malformed(BAD_OPAQUE, false),
         Ok(meta) => Parsed::request(request(meta), false),
         Err(line) => Parsed::malformed(line, false),
     }
 }
 
-/// The key, if there is one and what follows it can be flags.
-fn key_before_flags<'a>(tokens: &mut Tokens<'a>, n_before: usize) -> Option<&'a [u8]> {
+/// The key, if there is one and what follows it can be flags, and how many there are.
+fn key_before_flags<'a>(tokens: &mut Tokens<'a>) -> Option<(&'a [u8], usize)> {
     let key = tokens.next()?;
-    flags_look_right(*tokens, n_before).then_some(key)
+    Some((key, survey(*tokens, 2)?))
 }
 
-/// Whether every flag starts with a byte that some flag could start with. A line with another is
-/// refused as a whole, before its length field is heeded.
-fn flags_look_right(tokens: Tokens<'_>, n_before: usize) -> bool {
-    tokens
-        .take(TOKENS_INDEXED_MAX - n_before)
-        .all(|token| matches!(token[0], b'A'..=b'z' | b'0'..=b'9'))
+/// Counts the flags, behind `n_before` other tokens, if each starts with a byte that some flag
+/// could start with. A line with another is refused as a whole, before its length field is heeded.
+fn survey(tokens: Tokens<'_>, n_before: usize) -> Option<usize> {
+    let mut n_flags = 0;
+    let mut is_between = true;
+    for byte in tokens.rest() {
+        if *byte == b' ' {
+            is_between = true;
+        } else if is_between {
+            is_between = false;
+            let is_seen = n_flags < TOKENS_INDEXED_MAX - n_before;
+            if is_seen && !matches!(byte, b'A'..=b'z' | b'0'..=b'9') {
+                return None;
+            }
+            n_flags += 1;
+        }
+    }
+    Some(n_flags)
 }
 
-/// Reads the flags; `n_before` tokens stand before them.
+/// Reads the flags of a line of so many tokens.
 fn read<'a>(
     key: &'a [u8],
     tokens: Tokens<'a>,
-    n_before: usize,
+    n_tokens: usize,
     scratch: &'a mut Scratch,
 ) -> Result<Meta<'a>, &'static str> {
-    if key.len() <= Key::LEN_MAX && tokens.count() + n_before > META_TOKENS_MAX {
+    if key.len() <= Key::LEN_MAX && n_tokens > META_TOKENS_MAX {
         return Err("CLIENT_ERROR options flags are too long");
     }
     MetaFlags::read(key, tokens, scratch)
