@@ -460,8 +460,9 @@ impl<'q, P> Reply<'q, P> {
         Ticket(ticket)
     }
 
-    /// Whether answers to earlier requests are still queued: the commands that take the
-    /// connection over (`watch`, the dumps) may not be pipelined behind others.
+    /// Whether answers to earlier requests are still queued. memcached refuses the commands that
+    /// take the connection over (`watch`, the dumps) then; a session would send what is queued
+    /// first. This is the one thing here that depends on when bytes arrive and leave.
     pub const fn is_pipelined(&self) -> bool {
         self.is_pipelined
     }

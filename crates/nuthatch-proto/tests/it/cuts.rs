@@ -72,7 +72,7 @@ fn command() -> impl Strategy<Value = Vec<u8>> {
             .prop_map(|(verb, key, arg, noreply)| format!("{verb} {key} {arg}{noreply}")),
         ("mg|md|ma", key(), "( q)?( k)?( O123)?( v)?( c)?( t s)?( I| N9| b| C1| x| D5)?")
             .prop_map(|(verb, key, flags)| format!("{verb} {key}{flags}")),
-        "mn|version|stats|me a|config get cluster|verbosity 1|bogus|flush_all|[a-z ]{0,9}",
+        "mn|version|stats|watch|me a|config get cluster|verbosity 1|bogus|flush_all|[a-z ]{0,9}",
     ];
     prop_oneof![
         5 => (line, "\r?\n").prop_map(|(line, end)| (line + &end).into_bytes()),

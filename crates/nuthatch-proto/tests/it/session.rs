@@ -198,8 +198,11 @@ fn answers_that_come_late_keep_their_place() {
 #[test]
 fn the_connection_is_handed_over_when_its_answer_is_out() {
     assert_eq!(answer("watch\r\nversion\r\n"), "OK\r\n(stream)");
+    assert_eq!(answer("version\r\nwatch\r\n"), "VERSION model\r\nOK\r\n(stream)");
+    let mut model = Model { is_strict: true, ..Model::default() };
+    let got = run(&mut model, b"version\r\nwatch\r\n", &Cuts::none());
     assert_eq!(
-        answer("version\r\nwatch\r\n"),
+        String::from_utf8(got.output).unwrap(),
         "VERSION model\r\nERROR cannot pipeline other commands before watch\r\n"
     );
 }
