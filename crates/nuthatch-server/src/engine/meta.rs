@@ -20,6 +20,7 @@ impl Engine {
             recache: flags.recache(),
             recache_after_touch: stands_before(flags, b'T', b'R'),
             touch: flags.ttl(),
+            vivify_after_touch: stands_before(flags, b'T', b'N'),
             cas: flags.explicit_cas(),
             key_is_binary: flags.is_key_base64(),
         };
@@ -125,6 +126,7 @@ impl Engine {
             compare: flags.compare(),
             vivify: flags.vivify().map(|ttl| (ttl, flags.initial())),
             touch: flags.ttl(),
+            vivify_after_touch: stands_before(flags, b'T', b'N'),
             cas: flags.explicit_cas(),
             key_is_binary: flags.is_key_base64(),
         };

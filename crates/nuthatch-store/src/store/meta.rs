@@ -22,6 +22,8 @@ pub struct MetaGet {
     pub recache_after_touch: bool,
     /// Give the item this life span (`T`).
     pub touch: Option<Ttl>,
+    /// `N` stands behind `T`: an item made on a miss keeps the life span of `N`.
+    pub vivify_after_touch: bool,
     /// The CAS number of an item made on a miss (`E`).
     pub cas: Option<Cas>,
     /// The key came in base64 (`b`); remembered for an item made on a miss.
@@ -80,6 +82,8 @@ pub struct MetaArith {
     pub vivify: Option<(Ttl, u64)>,
     /// Give the item this life span (`T`).
     pub touch: Option<Ttl>,
+    /// `N` stands behind `T`: an item made on a miss keeps the life span of `N`.
+    pub vivify_after_touch: bool,
     /// The CAS number the item gets, instead of the next one (`E`).
     pub cas: Option<Cas>,
     /// The key came in base64 (`b`); remembered for an item made on a miss.
@@ -94,6 +98,7 @@ impl Default for MetaArith {
             compare: None,
             vivify: None,
             touch: None,
+            vivify_after_touch: false,
             cas: None,
             key_is_binary: false,
         }
@@ -142,7 +147,7 @@ impl Store {
             let id = Writer::new(inner, birth).ok()?.into_id();
             // The deadline is set here, where it decides the item's queue.
             items.set_expiry(id, ttl.deadline(clock));
-            let cas = ask.cas.unwrap_or_else(|| inner.next_cas());
+            let cas = inner.cas_or_next(ask.cas);
             was_made = inner.link(shard, hash, id, cas);
             was_made.then_some(id)
         });
@@ -154,7 +159,9 @@ impl Store {
         let mut hit = inner.standing(id);
         let expiry_before = items.expiry(id);
         if let Some(ttl) = ask.touch {
-            items.set_expiry(id, ttl.deadline(clock));
+            if !(was_made && ask.vivify_after_touch) {
+                items.set_expiry(id, ttl.deadline(clock));
+            }
             inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::TouchHits);
         } else {
             inner.count_hit(id);
@@ -215,7 +222,7 @@ impl Store {
             items.set_state(id, STALE);
             // Whoever reads it next may win it.
             items.clear_state(id, TOKEN_SENT);
-            items.set_cas(id, ask.cas.unwrap_or_else(|| inner.next_cas()));
+            items.set_cas(id, inner.cas_or_next(ask.cas));
             return Ok(Deleted::Deleted);
         }
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::DeleteHits);
@@ -253,7 +260,7 @@ impl Store {
                         && writer.write(digits).is_ok()
                     {
                         let new = writer.into_id();
-                        let cas = ask.cas.unwrap_or_else(|| inner.next_cas());
+                        let cas = inner.cas_or_next(ask.cas);
                         if inner.link(shard, hash, new, cas) {
                             counted = Counted::Value(initial, items.cas(new));
                             id = Some(new);
@@ -267,7 +274,9 @@ impl Store {
             return MetaNumber { counted, ttl_before: None, ttl_after: None, was_made };
         };
         let ttl_before = if was_made { None } else { inner.ttl_left(items.expiry(id)) };
-        if let Some(ttl) = ask.touch {
+        if let Some(ttl) = ask.touch
+            && !(was_made && ask.vivify_after_touch)
+        {
             items.set_expiry(id, ttl.deadline(clock));
         }
         let ttl_after = inner.ttl_left(items.expiry(id));

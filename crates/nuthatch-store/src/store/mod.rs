@@ -266,9 +266,13 @@ fn random_seed() -> u64 {
 }
 
 impl Inner {
-    /// The next CAS number.
-    pub(crate) fn next_cas(&self) -> Cas {
-        Cas(self.cas.fetch_add(1, Relaxed) + 1)
+    /// The CAS number for an item: the one asked for, else the next. 0 would be none, so asking
+    /// for it is asking for nothing.
+    pub(crate) fn cas_or_next(&self, asked: Option<Cas>) -> Cas {
+        match asked {
+            Some(cas) if cas.0 != 0 => cas,
+            _ => Cas(self.cas.fetch_add(1, Relaxed) + 1),
+        }
     }
 
     /// What a new or bumped item is stamped with: the time, or just after the last flush where
@@ -466,7 +470,7 @@ impl Inner {
             place[..digits.len()].copy_from_slice(digits);
             place[digits.len()..].fill(b' ');
             if self.config.cas {
-                items.set_cas(id, new_cas.unwrap_or_else(|| self.next_cas()));
+                items.set_cas(id, self.cas_or_next(new_cas));
             }
             self.update(id);
             return (Counted::Value(value, items.cas(id)), Some(id));
@@ -486,7 +490,7 @@ impl Inner {
             return (Counted::NoMemory, None);
         }
         let new = writer.into_id();
-        let cas = new_cas.unwrap_or_else(|| self.next_cas());
+        let cas = self.cas_or_next(new_cas);
         self.relink(shard, hash, id, new, cas);
         (Counted::Value(value, items.cas(new)), Some(new))
     }

@@ -46,7 +46,7 @@ pub struct Commit {
     /// A number lower than the item's also does, but leaves the item stale and its life span as it
     /// was (`ms` with `I`).
     pub allow_stale: bool,
-    /// The CAS number the item gets, instead of the next one (`E`).
+    /// The CAS number the item gets, instead of the next one (`E`); 0 is as good as none.
     pub cas: Option<Cas>,
     /// [`StoreMode::Append`] and [`StoreMode::Prepend`] make an item where there is none (`N`).
     pub vivify: bool,
@@ -219,7 +219,7 @@ impl Inner {
             if stored != Stored::Stored {
                 return refuse(stored);
             }
-            let cas = commit.cas.unwrap_or_else(|| self.next_cas());
+            let cas = self.cas_or_next(commit.cas);
             if !self.link(shard, hash, new, cas) {
                 return Err(StoreError::NoMemory { class: 0 });
             }
@@ -263,7 +263,7 @@ impl Inner {
                 len = joined_len;
             }
         }
-        let cas = commit.cas.unwrap_or_else(|| self.next_cas());
+        let cas = self.cas_or_next(commit.cas);
         self.relink(shard, hash, old, new, cas);
         Ok(Committed { stored: Stored::Stored, cas: items.cas(new), len })
     }
