@@ -15,6 +15,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::Version;
+
 /// A running server, killed when dropped.
 ///
 /// It listens on a port of 127.0.0.1 that the kernel picks, and tells which through memcached's
@@ -271,6 +273,23 @@ impl Write for Connection {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Asks a server program which memcached it is, with `-V`. One that was built outside a release
+/// says `UNKNOWN` and counts as newer than all.
+///
+/// # Errors
+///
+/// What the system said, or that the answer is no version.
+pub fn version_of(program: &Path) -> io::Result<Version> {
+    let output = Command::new(program).arg("-V").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.strip_prefix("memcached ")
+        .and_then(|text| match text.lines().next()? {
+            "UNKNOWN" => Some(Version::NEWEST),
+            version => Version::parse(version),
+        })
+        .ok_or_else(|| io::Error::other(format!("{} answers -V with {text:?}", program.display())))
 }
 
 /// Finds a program in the folders of `PATH`.

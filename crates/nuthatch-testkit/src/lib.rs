@@ -32,7 +32,7 @@ mod play;
 mod transcript;
 
 // The public interface.
-pub use daemon::{Connection, Daemon, DaemonBuilder, StartError, find_program};
+pub use daemon::{Connection, Daemon, DaemonBuilder, StartError, find_program, version_of};
 pub use memory::Memory;
 pub use play::{Mismatch, Player, Split};
-pub use transcript::{FormatError, Transcript};
+pub use transcript::{FormatError, Transcript, Version};

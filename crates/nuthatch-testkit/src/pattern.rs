@@ -1,6 +1,6 @@
 //! What one line of a transcript says: bytes, and gaps in them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::RangeInclusive};
 
 /// A line to send or to expect.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,8 @@ pub(crate) enum Piece {
     /// A run of digits with a name: kept where it is expected, put in where it is sent. Expected
     /// a second time, it must be the same.
     Number(String),
+    /// A run of digits that is a number in this range.
+    Between(RangeInclusive<u64>),
 }
 
 /// Numbers that were kept, by name.
@@ -34,7 +36,7 @@ impl Pattern {
     }
 
     pub(crate) fn has_wildcard(&self) -> bool {
-        self.pieces.contains(&Piece::Anything)
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Anything | Piece::Between(_)))
     }
 
     /// The bytes of a pattern without gaps.
@@ -56,7 +58,7 @@ impl Pattern {
                     bytes.extend_from_slice(kept.get(name).ok_or_else(|| name.clone())?);
                 }
                 // The parser lets no line to send have one.
-                Piece::Anything => return Err("\\*".to_owned()),
+                Piece::Anything | Piece::Between(_) => return Err("a gap".to_owned()),
             }
         }
         Ok(bytes)
@@ -85,6 +87,12 @@ fn matches_pieces(pieces: &[Piece], line: &[u8], kept: &Kept, found: &mut Kept) 
                 line.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(line.len());
             (0..=end).any(|len| matches_pieces(rest, &line[len..], kept, found))
         }
+        [Piece::Between(range), rest @ ..] => {
+            let (digits, line) = line.split_at(digits_len(line));
+            let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+            number.is_some_and(|number| range.contains(&number))
+                && matches_pieces(rest, line, kept, found)
+        }
         [Piece::Number(name), rest @ ..] => {
             let len = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
             let (digits, line) = line.split_at(len);
@@ -97,6 +105,10 @@ fn matches_pieces(pieces: &[Piece], line: &[u8], kept: &Kept, found: &mut Kept) 
             matches_pieces(rest, line, kept, found)
         }
     }
+}
+
+fn digits_len(line: &[u8]) -> usize {
+    line.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
 #[cfg(test)]
@@ -136,5 +148,16 @@ mod tests {
         assert!(!line.matches(b"c43\r\n", &mut kept));
         assert_eq!(line.fill(&kept), Ok(b"c42\r\n".to_vec()));
         assert_eq!(line.fill(&Kept::new()), Err("cas".to_owned()));
+    }
+
+    #[test]
+    fn a_number_may_be_asked_to_be_in_a_range() {
+        let line = pattern(&[bytes("t"), Piece::Between(98..=100), bytes("\r\n")]);
+        for (text, fits) in
+            [("t98", true), ("t100", true), ("t97", false), ("t", false), ("t-99", false)]
+        {
+            let text = format!("{text}\r\n");
+            assert_eq!(line.matches(text.as_bytes(), &mut Kept::new()), fits, "{text}");
+        }
     }
 }

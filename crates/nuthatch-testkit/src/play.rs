@@ -135,11 +135,15 @@ impl<S: Read + Write> Talk<'_, S> {
         }
         let number = lines.first().map_or(0, |line| line.number);
         for piece in self.pieces(bytes.len()) {
-            let written = self.stream.write_all(&bytes[piece]).and_then(|()| self.stream.flush());
-            if let Err(error) = written {
-                let expected = "to be able to send".to_owned();
-                self.sent = bytes;
-                return Err(self.mismatch(number, expected, error.to_string()));
+            match self.stream.write_all(&bytes[piece]).and_then(|()| self.stream.flush()) {
+                Ok(()) => {}
+                // The other side has closed; what is expected next says whether it may.
+                Err(error) if ends(&error) => break,
+                Err(error) => {
+                    self.sent = bytes;
+                    let expected = "to be able to send".to_owned();
+                    return Err(self.mismatch(number, expected, error.to_string()));
+                }
             }
         }
         self.sent = bytes;
@@ -211,9 +215,7 @@ impl<S: Read + Write> Talk<'_, S> {
                 Ok(0) => return Some(End::Closed),
                 Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Some(End::Closed);
-                }
+                Err(error) if ends(&error) => return Some(End::Closed),
                 Err(error) => return Some(End::Failed(error)),
             }
         }
@@ -258,6 +260,11 @@ impl<S: Read + Write> Talk<'_, S> {
         }
         pieces
     }
+}
+
+/// Whether an error is how a socket says that the other side has closed.
+fn ends(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 /// Why reading stopped before it was enough.
@@ -310,6 +317,7 @@ impl fmt::Display for crate::pattern::Pattern {
                 Piece::Bytes(bytes) => f.write_str(&shown(bytes))?,
                 Piece::Anything => f.write_str("\\*")?,
                 Piece::Number(name) => write!(f, "\\<{name}>")?,
+                Piece::Between(range) => write!(f, "\\[{}-{}]", range.start(), range.end())?,
             }
         }
         Ok(())

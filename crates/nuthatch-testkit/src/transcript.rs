@@ -15,6 +15,8 @@
 //! < STORED
 //! > get \{251*k}                         251 times k
 //! < CLIENT_ERROR \*                      \* matches what is left of the line
+//! > mg a t
+//! < HD t\[58-60]                         a number from 58 to 60
 //! > version\n\                           a backslash at the end: no \r\n here
 //! < VERSION \*
 //! > quit
@@ -105,6 +107,23 @@ impl Transcript {
         paths.iter().map(|path| Self::read(path)).collect()
     }
 
+    /// The conversations that this crate holds ready, each of them had with memcached 1.6.45: what
+    /// they expect is what it answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_folder`](Self::read_folder).
+    pub fn shared() -> io::Result<Vec<Self>> {
+        Self::read_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts"))
+    }
+
+    /// Whether a server of that version answers so: the header `@ since` names the first one that
+    /// does.
+    pub fn holds_for(&self, version: Version) -> bool {
+        let since = self.header("since").map(Version::parse);
+        since.is_none_or(|since| since.is_some_and(|since| since <= version))
+    }
+
     /// What messages call it.
     pub fn name(&self) -> &str {
         &self.name
@@ -130,7 +149,7 @@ impl Transcript {
             ">" => {
                 let pattern = pattern(text)?;
                 if pattern.has_wildcard() {
-                    return Err("\\* can only be expected".to_owned());
+                    return Err("\\* and \\[ can only be expected".to_owned());
                 }
                 let line = Line { number, pattern };
                 match self.steps.last_mut() {
@@ -143,6 +162,33 @@ impl Transcript {
             _ => return Err("expected one of: # @ > < and \"! closed\"".to_owned()),
         }
         Ok(())
+    }
+}
+
+/// A version of memcached.
+///
+/// ```
+/// use nuthatch_testkit::Version;
+///
+/// assert!(Version::parse("1.6.9") < Version::parse("1.6.18"));
+/// assert_eq!(Version::parse("1.6"), None);
+/// ```
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Version([u32; 3]);
+
+impl Version {
+    /// Newer than all.
+    pub const NEWEST: Self = Self([u32::MAX; 3]);
+
+    /// Reads three numbers with dots between them; what follows the third is ignored.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.');
+        let mut number = || {
+            let part = parts.next()?;
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            part[..digits].parse().ok()
+        };
+        Some(Self([number()?, number()?, number()?]))
     }
 }
 
@@ -198,6 +244,14 @@ fn escape<'a>(text: &'a str, pattern: &mut Pattern) -> Result<&'a str, String> {
         }
         '*' => {
             pattern.pieces.push(Piece::Anything);
+            return Ok(rest);
+        }
+        '[' => {
+            let (inner, rest) = rest.split_once(']').ok_or("\\[ without ]")?;
+            let range = inner
+                .split_once('-')
+                .and_then(|(from, to)| Some(from.parse().ok()?..=to.parse().ok()?));
+            pattern.pieces.push(Piece::Between(range.ok_or("\\[from-to] wants two numbers")?));
             return Ok(rest);
         }
         '<' => {
@@ -264,7 +318,10 @@ mod tests {
             ("> \\<cas", "\\< without >"),
             ("> \\{3ab}", "\\{count*text} wants a *"),
             ("> \\{x*ab}", "\\{count*text} wants a number"),
-            ("> \\*", "\\* can only be expected"),
+            ("> \\*", "\\* and \\[ can only be expected"),
+            ("> \\[1-2]", "\\* and \\[ can only be expected"),
+            ("< \\[1]", "\\[from-to] wants two numbers"),
+            ("< \\[1-2", "\\[ without ]"),
         ] {
             let error = Transcript::parse("t", &format!("# fine\n{line}\n")).unwrap_err();
             assert_eq!(error.to_string(), format!("t:2: {problem}"));
