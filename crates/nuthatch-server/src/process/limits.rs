@@ -47,7 +47,7 @@ pub fn raise_open_files(conn_limit: u32, reserved: u32) -> Result<u64, ProcessEr
         Ok(()) if possible >= u64::from(conn_limit) => Ok(possible),
         _ => Err(ProcessError::system(
             "failed to set rlimit for open files. Try starting as root or requesting smaller \
-             maxconns value.",
+             maxconns value",
             raised.err().map_or_else(
                 || io::Error::other(format!("the hard limit is {hard}")),
                 io::Error::from,
