@@ -99,6 +99,8 @@ pub struct Connection<T> {
     /// Fewer of these bytes than this are no use.
     need: usize,
     pending: VecDeque<Pending<T>>,
+    /// How many of them are the connection's own.
+    n_own: usize,
     /// The opaque token of the next quiet command.
     next_opaque: u32,
     /// How many requests at the front of `pending` are known to get [`Response::Unsaid`], or the
@@ -160,6 +162,7 @@ impl<T> Connection<T> {
             searched: 0,
             need: 0,
             pending: VecDeque::new(),
+            n_own: 0,
             next_opaque: 0,
             n_unsaid: 0,
             batch_error: None,
@@ -200,6 +203,7 @@ impl<T> Connection<T> {
         };
         if adds_noop {
             self.pending.push_back(Pending { expect: Expect::Noop, tag: None });
+            self.n_own += 1;
         }
         let Some(expect) = expect else {
             return Ok(Some(tag));
@@ -232,7 +236,7 @@ impl<T> Connection<T> {
 
     /// How many requests have not been answered.
     pub fn n_pending(&self) -> usize {
-        self.pending.iter().filter(|pending| pending.tag.is_some()).count()
+        self.pending.len() - self.n_own
     }
 
     /// Whether nothing is to be sent and nobody waits for an answer.
@@ -345,6 +349,7 @@ impl<T> Connection<T> {
             if let Some(Pending { tag: Some(tag), .. }) = self.pending.pop_front() {
                 return Ok(Some(Answer { response, tag: Tag::Done(tag) }));
             }
+            self.n_own -= 1;
         }
     }
 }

@@ -114,8 +114,9 @@ pub enum Want {
 /// readable, [`detach`](Self::detach) when the session wants to read and the socket has nothing.
 /// `detach` gives them back only if nothing is in them. An idle session is a few hundred bytes.
 /// The receive buffer has 16 KiB and grows only for the line of a retrieval, up to 8 MiB, and for
-/// the payload of `config set`, up to 64 KiB. The send queue is bounded by
-/// [`SEND_QUEUE_BYTES_MAX`] and one answer.
+/// the payload of `config set`, up to 64 KiB; `detach` gives back what it has grown by. The send
+/// queue is bounded by [`SEND_QUEUE_BYTES_MAX`] and one answer, of a long retrieval one slice: the
+/// answers to 1 KiB of keys, 512 at most.
 ///
 /// **Fragmentation.** The answers depend on the bytes and never on how they were cut. This is why
 /// the length of a line is limited by what stands before its end, arrived or not, where memcached
@@ -123,7 +124,8 @@ pub enum Want {
 /// store command 16 KiB, any other line 2048 bytes; beyond that the connection is closed.
 ///
 /// **Differences from memcached 1.6.45**, all deliberate: no empty line follows the error about a
-/// key that is too long in a retrieval, because clients read it as the next answer; `me key b`
+/// key that is too long in a retrieval, because clients read it as the next answer, and the answers
+/// queued before that error are kept; `me key b`
 /// decodes the key; an opaque token that is too long is refused before the command has acted, and
 /// before the value's size is looked at; a retrieval with a bad key looks up none of its keys; a
 /// key with a space or line end is always returned in base64.
@@ -153,7 +155,7 @@ enum State<S> {
     /// Something to be skipped; then `line` is the answer.
     Swallow { left: usize, line: &'static str, noreply: bool },
     /// More keys of a retrieval, `len` bytes up to and including its line end.
-    Keys { len: usize, with_cas: bool, touch: Option<Ttl>, noreply: bool },
+    Keys { len: usize, with_cas: bool, touch: Option<Ttl> },
     /// Not for this session, at least for now.
     Stream,
     /// Not read any more.
@@ -416,11 +418,11 @@ impl<H: Handler> Session<H> {
                 self.error(line, noreply);
                 Step::Done
             }
-            State::Keys { len, with_cas, touch, noreply } => {
-                let (len, noreply) = (*len, *noreply);
+            State::Keys { len, with_cas, touch } => {
+                let len = *len;
                 let get = Get { keys: &[], with_cas: *with_cas, touch: *touch };
                 self.state = State::Line;
-                self.step_keys(handler, get, len, noreply)
+                self.step_keys(handler, get, len)
             }
             State::Stream | State::Closing => Step::Starved,
         }
@@ -473,7 +475,7 @@ impl<H: Handler> Session<H> {
         };
         let (line, behind) = input.split_at(line_len);
         match parse_line(line, scratch) {
-            Parsed::Request { request: Request::Get(get), noreply }
+            Parsed::Request { request: Request::Get(get), .. }
                 if get.keys.len() > RETRIEVAL_SLICE_BYTES =>
             {
                 // All keys stand at the end of the line; the first slice starts where they do.
@@ -481,7 +483,7 @@ impl<H: Handler> Session<H> {
                 let rest = line.len() - keys_at;
                 let get = Get { keys: &[], with_cas: get.with_cas, touch: get.touch };
                 self.consume(keys_at);
-                self.step_keys(handler, get, rest, noreply)
+                self.step_keys(handler, get, rest)
             }
             Parsed::Request { request, noreply } => {
                 let context = Context::new(&request, noreply, line);
@@ -619,7 +621,7 @@ impl<H: Handler> Session<H> {
 
     /// Hands over the next keys of a retrieval whose last `len` bytes, line end included, are at
     /// the front of the input.
-    fn step_keys(&mut self, handler: &mut H, get: Get<'static>, len: usize, noreply: bool) -> Step {
+    fn step_keys(&mut self, handler: &mut H, get: Get<'static>, len: usize) -> Step {
         let line = &self.recv[self.start..self.start + len];
         let keys = &line[..len - line_end_len(line)];
         // The slice ends where a key does: at the last space of its bytes, or at the first one
@@ -633,7 +635,7 @@ impl<H: Handler> Session<H> {
         };
         let (slice, rest) = keys.split_at(slice_len);
         let is_last = rest.iter().all(|byte| *byte == b' ');
-        let mut context = Context::plain(noreply);
+        let mut context = Context::plain(false);
         context.kind = Kind::Retrieval(Retrieval { is_last });
         let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
         let request = Request::Get(Get { keys: slice, ..get });
@@ -645,7 +647,7 @@ impl<H: Handler> Session<H> {
         } else {
             self.consume(slice_len);
             let len = len - slice_len;
-            self.state = State::Keys { len, with_cas, touch, noreply };
+            self.state = State::Keys { len, with_cas, touch };
         }
         self.outcome(outcome)
     }

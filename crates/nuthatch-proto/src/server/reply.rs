@@ -5,7 +5,6 @@
 //! | asked with | left out | always sent |
 //! |---|---|---|
 //! | classic command, `noreply` | everything, errors too | – |
-//! | `get`, `gets` with `noreply` as the last key | errors | values and `END` |
 //! | `mg … q` | `EN` | hits, errors |
 //! | `ms … q`, `md … q` | `HD` | `NS` `EX` `NF`, errors |
 //! | `ma … q` | `HD`, `VA` | `NF` `EX` `NS`, errors |
@@ -89,7 +88,7 @@ impl<'a> Context<'a> {
 
     /// Whether a status line is dropped.
     const fn is_muted(&self) -> bool {
-        self.noreply && !matches!(self.kind, Kind::Retrieval(_))
+        self.noreply
     }
 
     /// Whether a meta status is dropped.
@@ -228,7 +227,7 @@ impl<'q, P> Reply<'q, P> {
     pub fn error(&mut self, line: &str) {
         self.has_failed = true;
         self.queue.rollback(self.start);
-        if !self.context.noreply {
+        if !self.context.is_muted() {
             encode::line(&mut self.queue.arena, line.as_bytes());
         }
     }

@@ -14,20 +14,16 @@ use crate::request::{Get, Request, Set, Value};
 
 const BAD_EXPTIME: &str = "CLIENT_ERROR invalid exptime argument";
 
-/// `get k*`, `gets k*`.
-pub(crate) fn get<'a>(line: &'a [u8], tokens: Tokens<'a>, with_cas: bool) -> Parsed<'a> {
-    let noreply = is_noreply(line);
-    match check_keys(tokens) {
-        None => Parsed::bad_format(),
-        Some(false) => Parsed::malformed(BAD_FORMAT, noreply),
-        Some(true) => {
-            let get = Get { keys: tokens.rest(), with_cas, touch: None };
-            Parsed::request(Request::Get(get), noreply)
-        }
+/// `get k*`, `gets k*`. Retrievals know no `noreply`: the word is a key.
+pub(crate) fn get(tokens: Tokens<'_>, with_cas: bool) -> Parsed<'_> {
+    if check_keys(tokens) != Some(true) {
+        return Parsed::bad_format();
     }
+    let get = Get { keys: tokens.rest(), with_cas, touch: None };
+    Parsed::request(Request::Get(get), false)
 }
 
-/// `gat exptime k*`, `gats exptime k*`. They know no `noreply`: the word would be a key.
+/// `gat exptime k*`, `gats exptime k*`.
 pub(crate) fn gat(mut tokens: Tokens<'_>, with_cas: bool) -> Parsed<'_> {
     let exptime = tokens.next();
     let keys = check_keys(tokens);

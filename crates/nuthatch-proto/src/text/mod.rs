@@ -60,7 +60,7 @@ pub enum Parsed<'a> {
         /// The request; its value, if it has one, is still
         /// [`Value::Reserved`](crate::Value::Reserved).
         request: Request<'a>,
-        /// The client wants no answer (`noreply`). For retrievals it mutes errors only.
+        /// The client wants no answer (`noreply`).
         noreply: bool,
     },
     /// `mn`: answer `MN` and send everything now.
@@ -120,8 +120,8 @@ pub fn parse_line<'a>(line: &'a [u8], scratch: &'a mut Scratch) -> Parsed<'a> {
     let (verb, args) = line.split_at(memchr::memchr(b' ', line).unwrap_or(line.len()));
     let tokens = Tokens(args);
     match verb {
-        b"get" => classic::get(line, tokens, false),
-        b"gets" => classic::get(line, tokens, true),
+        b"get" => classic::get(tokens, false),
+        b"gets" => classic::get(tokens, true),
         b"mg" => meta::get(tokens, scratch),
         b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => {
             classic::store(verb, line, tokens)

@@ -297,3 +297,28 @@ fn nothing_is_served_before_the_log_in() {
     assert_eq!(converse("quit\r\n"), "(close)");
     assert_eq!(converse(&"set ".repeat(1000)), "(close)");
 }
+
+#[test]
+fn what_one_long_line_took_is_given_back() {
+    let (mut model, mut session) = (Model::default(), Session::new());
+    assert!(session.attach(Buffers::new()).is_none());
+    let line = format!("get{}\r\n", " key".repeat(100_000));
+    let mut rest = line.as_bytes();
+    loop {
+        match session.process(&mut model, 20) {
+            Want::Read if rest.is_empty() => break,
+            Want::Read => {
+                let space = session.recv_space();
+                let n = space.len().min(rest.len());
+                space[..n].copy_from_slice(&rest[..n]);
+                session.received(n);
+                rest = &rest[n..];
+            }
+            Want::Write => session.sent(session.queued_bytes()),
+            Want::Yield => {}
+            want => panic!("{want:?}"),
+        }
+    }
+    let buffers = session.detach().expect("nothing is in them");
+    assert!(format!("{buffers:?}").contains("recv_bytes: 16384"), "{buffers:?}");
+}
