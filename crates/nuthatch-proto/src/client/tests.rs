@@ -1,3 +1,5 @@
+//! What a client writes, and what it makes of what it hears.
+
 use nuthatch_types::{Arith, Cas, Deleted, ItemFlags, Key, KeyError, StoreMode, Stored};
 
 use super::*;

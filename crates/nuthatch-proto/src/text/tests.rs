@@ -1,3 +1,5 @@
+//! The grammar of every command, and every error of it.
+
 use nuthatch_types::{Arith, Cas, ItemFlags, StoreMode, Ttl};
 use proptest::prelude::*;
 

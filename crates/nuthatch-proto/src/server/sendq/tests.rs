@@ -1,3 +1,5 @@
+//! The queue against a plain list of bytes.
+
 use proptest::prelude::*;
 
 use super::*;
