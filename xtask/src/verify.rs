@@ -32,13 +32,14 @@ pub(crate) fn fuzz(args: &[String]) -> Result<()> {
         }
         found = true;
         println!("fuzzing {name} for {seconds} s");
-        run::done(
-            run::cargo()
-                .current_dir(&folder)
-                .args(["fuzz", "run", &name, "--", &format!("-max_total_time={seconds}")])
-                .env("RUSTC_BOOTSTRAP", "1"),
-        )
-        .context("if cargo has no `fuzz` command: cargo install cargo-fuzz --locked")?;
+        let mut fuzzer = run::cargo();
+        fuzzer.current_dir(&folder).env("RUSTC_BOOTSTRAP", "1");
+        fuzzer.args(["fuzz", "run", &name, "--", &format!("-max_total_time={seconds}")]);
+        if folder.join(FUZZ_WORDS).exists() {
+            fuzzer.arg(format!("-dict={FUZZ_WORDS}"));
+        }
+        run::done(&mut fuzzer)
+            .context("if cargo has no `fuzz` command: cargo install cargo-fuzz --locked")?;
     }
     match target {
         Some(target) if !found => bail!("no fuzz target {target:?}"),
@@ -161,6 +162,9 @@ pub(crate) fn upstream_suite(args: &[String]) -> Result<()> {
     let server = run::target().join("release/nuthatchd");
     run::done(Command::new(script).arg(server).args(args).current_dir(run::root()))
 }
+
+/// The words that a crate's inputs are made of, for the fuzzer to try.
+const FUZZ_WORDS: &str = "fuzz/text.dict";
 
 /// How long one target is fuzzed where nothing is said.
 const FUZZ_SECONDS: u64 = 60;
