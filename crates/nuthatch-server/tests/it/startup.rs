@@ -1,0 +1,182 @@
+//! From the command line to the first connection, and the end.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use nuthatch_testkit::Daemon;
+
+use crate::NUTHATCHD;
+
+/// Runs the program to its end; root must say whom to become, others are not asked.
+fn run(args: &[&str]) -> Output {
+    Command::new(NUTHATCHD)
+        .args(["-u", "root"])
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("nuthatchd was built beside this test")
+}
+
+#[track_caller]
+fn ends(args: &[&str], code: i32, message: &str) {
+    let output = run(args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert!(stderr.contains(message), "{args:?}: {stderr}");
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+/// Looks until it is so; ten seconds are enough for anything that is going to be.
+#[track_caller]
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if is_so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("not within ten seconds: {what}");
+}
+
+/// The pid that a server tells of itself.
+fn told_pid(mut stream: impl Read + Write) -> u32 {
+    stream.write_all(b"stats\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.starts_with("STAT pid ")).expect("stats begins with the pid");
+    line["STAT pid ".len()..].parse().unwrap()
+}
+
+#[test]
+fn mistakes_end_the_program_with_memcached_s_codes() {
+    ends(&["-c", "0"], 1, "Maximum connections must be greater than 0");
+    ends(&["-o", "frob"], 1, "Illegal suboption \"frob\"");
+    ends(&["-x"], 1, "Illegal argument \"?\"");
+    ends(&["-I", "1000"], 64, "Item max size cannot be less than 1024 bytes.");
+    ends(&["-Z"], 64, "-Z (--enable-ssl) is not supported by this build yet");
+    ends(&["-l", "no-such-host.invalid"], 71, "no-such-host.invalid");
+    ends(&["-l", "127.0.0.1:x"], 64, "Invalid port number: \"x\"");
+}
+
+#[test]
+fn help_and_version_end_well() {
+    for flag in ["-h", "-i", "-V"] {
+        let output = run(&[flag]);
+        assert!(output.status.success());
+        assert!(output.stdout.starts_with(b"memcached 1.6.45\n"), "{flag}");
+        assert_eq!(output.stderr, b"");
+    }
+}
+
+#[test]
+fn a_taken_port_is_said_on_the_terminal_also_by_a_daemon() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let message = format!("failed to listen on TCP port {port}");
+    ends(&["-p", &port], 71, &message);
+    ends(&["-d", "-p", &port], 71, &message);
+}
+
+/// A daemon that is killed when its test is over, whatever became of it.
+struct Background(u32);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = kill(Pid::from_raw(self.0.try_into().expect("a pid")), Signal::SIGKILL);
+    }
+}
+
+#[test]
+fn a_daemon_serves_when_its_first_process_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pidfile, ports) = (folder.path().join("pid"), folder.path().join("ports"));
+    let status = Command::new(NUTHATCHD)
+        .args(["-u", "root", "-d", "-p", "-1", "-P"])
+        .arg(&pidfile)
+        .env("MEMCACHED_PORT_FILENAME", &ports)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let pid: u32 = fs::read_to_string(&pidfile).unwrap().trim_end().parse().unwrap();
+    let _background = Background(pid);
+    let port = fs::read_to_string(&ports).unwrap();
+    let port = port.trim_end().strip_prefix("TCP INET: ").unwrap().parse().unwrap();
+    let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    assert_eq!(told_pid(&stream), pid);
+    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
+    assert_eq!(fs::read_link(format!("/proc/{pid}/fd/2")).unwrap(), Path::new("/dev/null"));
+
+    signal(pid, Signal::SIGTERM);
+    eventually("the pid file is removed", || !pidfile.exists());
+}
+
+#[test]
+fn signals_end_the_server_well() {
+    for how in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1] {
+        let mut daemon = Daemon::builder(NUTHATCHD).start().unwrap();
+        signal(daemon.pid(), how);
+        let status = daemon.wait().unwrap().expect("it ends");
+        assert!(status.success(), "{how}: {status}: {}", daemon.stderr());
+    }
+}
+
+#[test]
+fn sighup_does_not_end_the_server() {
+    let daemon = Daemon::builder(NUTHATCHD).start().unwrap();
+    assert_eq!(told_pid(daemon.connect().unwrap()), daemon.pid());
+    signal(daemon.pid(), Signal::SIGHUP);
+    assert_eq!(told_pid(daemon.connect().unwrap()), daemon.pid());
+}
+
+#[test]
+fn a_unix_socket_has_the_mode_asked_for() {
+    let daemon = Daemon::builder(NUTHATCHD).args(["-a", "660"]).unix().start().unwrap();
+    let file = fs::metadata(daemon.socket_path().unwrap()).unwrap();
+    assert!(file.file_type().is_socket());
+    assert_eq!(file.permissions().mode() & 0o777, 0o660);
+    assert_eq!(told_pid(daemon.connect().unwrap()), daemon.pid());
+}
+
+#[test]
+fn a_client_above_the_limit_is_told_so() {
+    let daemon = Daemon::builder(NUTHATCHD).args(["-c", "5"]).start().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut client = daemon.connect().unwrap();
+        // Answered, so it is counted before the next one comes.
+        client.write_all(b"mn\r\n").unwrap();
+        let mut answer = [0; 4];
+        match client.read_exact(&mut answer) {
+            Ok(()) if &answer == b"MN\r\n" => clients.push(client),
+            _ => break,
+        }
+    }
+    let mut text = String::new();
+    daemon.connect().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "ERROR Too many open connections\r\n");
+    // When one leaves there is room again.
+    clients.pop().expect("some were served");
+    eventually("a client is served again", || {
+        let mut client = daemon.connect().unwrap();
+        let mut answer = [0; 4];
+        client.write_all(b"mn\r\n").is_ok()
+            && client.read_exact(&mut answer).is_ok()
+            && &answer == b"MN\r\n"
+    });
+}
