@@ -2,7 +2,7 @@
 #![deny(unsafe_code)]
 
 mod arena;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(all(test, not(loom)), fuzzing))]
 mod audit;
 mod clock;
 mod config;
@@ -14,7 +14,7 @@ mod lru;
 mod maintain;
 mod refs;
 mod store;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 // The public interface.

@@ -48,7 +48,7 @@ macro_rules! word {
 }
 
 word!(AtomicU32);
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 word!(loom::sync::atomic::AtomicU32);
 
 /// Adds a reference to a linked item; the caller holds its shard lock. Fails at [`REFS_MAX`].
@@ -80,7 +80,7 @@ pub(crate) fn is_unshared(state: &impl Word) -> bool {
     state.load(Acquire) & REFS_MASK == 1
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -100,5 +100,129 @@ mod tests {
         let state = AtomicU32::new(REFS_MAX);
         assert!(!retain(&state));
         assert_eq!(state.into_inner(), REFS_MAX);
+    }
+}
+
+/// Every interleaving of those who share an item, with the payload as a cell that loom watches:
+/// two accesses that are not ordered, one of them a write, fail the model.
+#[cfg(all(test, loom))]
+mod interleavings {
+    use loom::cell::UnsafeCell;
+    use loom::sync::atomic::AtomicU32;
+    use loom::sync::{Arc, Mutex};
+    use loom::thread;
+
+    use super::*;
+
+    /// One item of a shard: its state word, its payload, and the index's knowledge of it.
+    struct Shard {
+        state: AtomicU32,
+        payload: UnsafeCell<u8>,
+        is_linked: Mutex<bool>,
+        n_freed: AtomicU32,
+    }
+
+    impl Shard {
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                state: AtomicU32::new(1),
+                payload: UnsafeCell::new(7),
+                is_linked: Mutex::new(true),
+                n_freed: AtomicU32::new(0),
+            })
+        }
+
+        /// Finds the item and pins it.
+        fn pin(&self) -> bool {
+            let is_linked = self.is_linked.lock().unwrap();
+            *is_linked && retain(&self.state)
+        }
+
+        /// Loom checks that no write is concurrent with it.
+        fn read(&self) {
+            self.payload.with(|_| ());
+        }
+
+        fn unpin(&self) {
+            if release(&self.state) {
+                self.free();
+            }
+        }
+
+        fn unlink(&self) {
+            let mut is_linked = self.is_linked.lock().unwrap();
+            if std::mem::replace(&mut *is_linked, false) && release(&self.state) {
+                self.free();
+            }
+        }
+
+        /// Changes the value where it stands, if nobody can be reading it.
+        fn change_in_place(&self) -> bool {
+            let is_linked = self.is_linked.lock().unwrap();
+            let alone = *is_linked && is_unshared(&self.state);
+            if alone {
+                self.payload.with_mut(|_| ());
+            }
+            alone
+        }
+
+        /// The chunk is used for something else: a write.
+        fn free(&self) {
+            self.payload.with_mut(|_| ());
+            self.n_freed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn reader(shard: &Shard) {
+        if shard.pin() {
+            shard.read();
+            shard.unpin();
+        }
+    }
+
+    #[test]
+    fn an_item_is_freed_once_and_never_under_a_reader() {
+        loom::model(|| {
+            let shard = Shard::new();
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    let shard = Arc::clone(&shard);
+                    thread::spawn(move || reader(&shard))
+                })
+                .collect();
+            shard.unlink();
+            readers.into_iter().for_each(|reader| reader.join().unwrap());
+            assert_eq!(shard.n_freed.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn a_value_is_changed_in_place_only_when_nobody_reads_it() {
+        loom::model(|| {
+            let shard = Shard::new();
+            let other = Arc::clone(&shard);
+            let thread = thread::spawn(move || reader(&other));
+            shard.change_in_place();
+            thread.join().unwrap();
+            assert!(shard.change_in_place(), "with the pin gone it can be changed");
+            shard.unlink();
+            assert_eq!(shard.n_freed.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn two_who_unlink_free_once() {
+        loom::model(|| {
+            let shard = Shard::new();
+            let others: Vec<_> = (0..2)
+                .map(|_| {
+                    let shard = Arc::clone(&shard);
+                    thread::spawn(move || shard.unlink())
+                })
+                .collect();
+            reader(&shard);
+            others.into_iter().for_each(|other| other.join().unwrap());
+            assert_eq!(shard.n_freed.load(Ordering::Relaxed), 1);
+        });
     }
 }
