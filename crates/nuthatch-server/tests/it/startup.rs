@@ -130,6 +130,7 @@ fn a_daemon_serves_when_its_first_process_ends() {
 fn signals_end_the_server_well() {
     for how in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1] {
         let mut daemon = Daemon::builder(NUTHATCHD).start().unwrap();
+        assert_eq!(told_pid(daemon.connect().unwrap()), daemon.pid());
         signal(daemon.pid(), how);
         let status = daemon.wait().unwrap().expect("it ends");
         assert!(status.success(), "{how}: {status}: {}", daemon.stderr());
