@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use nuthatch_server::options::{self, Options, Parsed, StoreOptions};
 use nuthatch_server::process::{ProcessError, daemon, exit, limits, pidfile, ports, user};
 use nuthatch_server::store::Store;
@@ -76,10 +77,14 @@ fn run(options: Options) -> Result<u8, Failure> {
     }
     // Sockets are opened before root is given up, so that low ports need no capability.
     let bound = listen(&options)?;
+    // From here a signal waits until somebody listens for it, so that who was told that the server
+    // is there can end it well at once. Threads inherit this; names were looked up before.
+    let waits = ending_signals().thread_block();
+    waits.map_err(|error| Failure::system(format!("signals cannot be held back: {error}")))?;
     let reserved = limits::files_reserved(options.threads, bound.len());
     limits::raise_open_files(options.conn_limit, reserved)?;
     if let Some(warning) = user::switch(options.user.as_deref())? {
-        eprintln!("{warning}");
+        eprintln!("nuthatchd: {warning}");
     }
     if options.lock_memory
         && let Err(error) = limits::lock_memory()
@@ -212,6 +217,11 @@ fn write_pidfile(path: &std::path::Path) -> Option<pidfile::PidFile> {
     }
 }
 
+/// The signals that [`until_signal`] waits for.
+fn ending_signals() -> SigSet {
+    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGHUP])
+}
+
 /// Waits for a signal that ends the server: SIGINT, SIGTERM, or SIGUSR1, which asks memcached for a
 /// graceful end and has nothing to save here.
 async fn until_signal() {
@@ -221,9 +231,11 @@ async fn until_signal() {
         SignalKind::user_defined1(),
         SignalKind::hangup(),
     ];
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut graceful), Ok(mut hangup)] =
-        kinds.map(signal)
-    else {
+    let caught = kinds.map(signal);
+    if let Err(error) = ending_signals().thread_unblock() {
+        tracing::warn!("signals stay held back: {error}");
+    }
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut graceful), Ok(mut hangup)] = caught else {
         tracing::warn!("signals cannot be caught; the system's defaults apply");
         return std::future::pending().await;
     };
