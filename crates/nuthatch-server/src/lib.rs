@@ -1,6 +1,33 @@
-//! A memcached server to run as `nuthatchd` or to build one's own from.
+//! A memcached server to run as `nuthatchd`, or to build one's own from.
 //!
-//! x
+//! The parts are those of the other crates; this one puts them together:
+//!
+//! ```text
+//!  Server ── accepts, deals connections out, one runtime and one handler a worker
+//!    │ for each connection: bytes between a Stream (transport) and a Session (proto)
+//!    ▼
+//!  Handler ── your own, or
+//!  Engine ── memcached's commands, answered from a Store
+//! ```
+//!
+//! A server of one's own is a [`Handler`](proto::Handler), which may pass on to the [`Engine`] what
+//! it does not answer itself:
+//!
+//! ```no_run
+//! use nuthatch_server::store::Store;
+//! use nuthatch_server::transport::{BindOptions, ListenAddr, bind};
+//! use nuthatch_server::{Engine, Server};
+//!
+//! let store = Store::builder().memory_limit(256 << 20).build()?;
+//! let maintenance = store.spawn_maintenance()?;
+//! let engine = Engine::builder().maintenance(maintenance).build(store);
+//! let bound = bind(&ListenAddr::parse_list("127.0.0.1:11311")?, 0, BindOptions::default())?;
+//! Server::builder().listen(bound).build().run(move || engine.clone(), std::future::pending())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`options`] is memcached's command line as a table; [`process`] is what a daemon does to its
+//! own process before it serves; [`compatibility`] lists where `nuthatchd` differs from memcached.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +39,9 @@ pub mod options;
 pub mod process;
 mod server;
 mod stop;
+
+#[doc = include_str!("../docs/compatibility.md")]
+pub mod compatibility {}
 
 // The public interface.
 pub use counters::{ServerStats, Telemetry};
