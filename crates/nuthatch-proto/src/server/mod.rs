@@ -62,7 +62,8 @@ pub enum Want {
     /// Output to be sent: write what [`Session::transmit`] gives, call [`Session::sent`], and
     /// process again, even if not all of it could be written.
     Write,
-    /// A turn later: the budget is used up, there is nothing to send, and input is left.
+    /// A turn later: the budget is used up and input is left. What there is to send can wait for
+    /// the answers to the rest, so that a batch is one write however small the budget is.
     Yield,
     /// An answer that is still to come: call [`Session::complete`] before anything else.
     Wait,
@@ -288,7 +289,7 @@ impl<H: Handler> Session<H> {
                 return if self.queue.is_ready() { Want::Write } else { Want::Wait };
             }
             if left == 0 && self.start != self.end {
-                return if self.queue.is_ready() { Want::Write } else { Want::Yield };
+                return Want::Yield;
             }
             match self.step(handler, &mut scratch) {
                 Step::Done => left = left.saturating_sub(1),

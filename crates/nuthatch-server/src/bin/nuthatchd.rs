@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
 use nuthatch_server::options::{self, Options, Parsed, StoreOptions};
-use nuthatch_server::process::{ProcessError, daemon, exit, limits, pidfile, ports, user};
+use nuthatch_server::process::{ProcessError, daemon, exit, limits, pidfile, ports, signals, user};
 use nuthatch_server::store::Store;
 use nuthatch_server::transport::{BindOptions, Bound, ListenAddr, Local, bind};
 use nuthatch_server::{Engine, Server, log};
@@ -16,6 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Where to listen without `-l`. memcached serves every address of the machine to everybody.
 const LISTEN_DEFAULT: &str = "127.0.0.1";
+
+/// Listening sockets that room is made for among the open files; `-l` rarely names more.
+const LISTENERS_EXPECTED: usize = 8;
 
 fn main() -> ExitCode {
     let options = match options::parse(std::env::args_os()) {
@@ -75,17 +77,27 @@ fn run(options: Options) -> Result<u8, Failure> {
     if options.core_dumps {
         limits::allow_core_dumps()?;
     }
-    // Sockets are opened before root is given up, so that low ports need no capability.
-    let bound = listen(&options)?;
+    let reserved = limits::files_reserved(options.threads, LISTENERS_EXPECTED);
+    limits::raise_open_files(options.conn_limit, reserved)?;
+    let switch = || -> Result<(), Failure> {
+        if let Some(warning) = user::switch(options.user.as_deref())? {
+            eprintln!("nuthatchd: {warning}");
+        }
+        Ok(())
+    };
+    let bound = if options.unix_socket.is_some() {
+        // The socket's file belongs to the user who serves.
+        switch()?;
+        listen(&options)?
+    } else {
+        // TCP is opened before root is given up, so that low ports need no capability.
+        let bound = listen(&options)?;
+        switch()?;
+        bound
+    };
     // From here a signal waits until somebody listens for it, so that who was told that the server
     // is there can end it well at once. Threads inherit this; names were looked up before.
-    let waits = ending_signals().thread_block();
-    waits.map_err(|error| Failure::system(format!("signals cannot be held back: {error}")))?;
-    let reserved = limits::files_reserved(options.threads, bound.len());
-    limits::raise_open_files(options.conn_limit, reserved)?;
-    if let Some(warning) = user::switch(options.user.as_deref())? {
-        eprintln!("nuthatchd: {warning}");
-    }
+    let held = signals::hold()?;
     if options.lock_memory
         && let Err(error) = limits::lock_memory()
     {
@@ -124,7 +136,7 @@ fn run(options: Options) -> Result<u8, Failure> {
         .stop(server.stop())
         .maintenance(maintenance)
         .build(store);
-    server.run(move || engine.clone(), until_signal()).map_err(Failure::system)?;
+    server.run(move || engine.clone(), until_signal(held)).map_err(Failure::system)?;
     Ok(exit::OK)
 }
 
@@ -217,14 +229,9 @@ fn write_pidfile(path: &std::path::Path) -> Option<pidfile::PidFile> {
     }
 }
 
-/// The signals that [`until_signal`] waits for.
-fn ending_signals() -> SigSet {
-    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGHUP])
-}
-
 /// Waits for a signal that ends the server: SIGINT, SIGTERM, or SIGUSR1, which asks memcached for a
 /// graceful end and has nothing to save here.
-async fn until_signal() {
+async fn until_signal(held: signals::Held) {
     let kinds = [
         SignalKind::interrupt(),
         SignalKind::terminate(),
@@ -232,7 +239,7 @@ async fn until_signal() {
         SignalKind::hangup(),
     ];
     let caught = kinds.map(signal);
-    if let Err(error) = ending_signals().thread_unblock() {
+    if let Err(error) = held.release() {
         tracing::warn!("signals stay held back: {error}");
     }
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut graceful), Ok(mut hangup)] = caught else {
