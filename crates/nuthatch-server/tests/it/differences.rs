@@ -1,0 +1,130 @@
+//! The rows of the compatibility page that a client can see: each where memcached would answer
+//! something else, and what `nuthatchd` answers.
+
+use std::io::{Read, Write};
+
+use crate::support::start;
+
+/// Sends bytes, then `quit`, and gives all that comes back.
+#[track_caller]
+fn answer(args: &[&str], sent: &[u8]) -> String {
+    let daemon = start(args);
+    let mut connection = daemon.connect().unwrap();
+    connection.write_all(sent).unwrap();
+    // The server may have closed already: what it said before is still to be read.
+    let _ = connection.write_all(b"quit\r\n");
+    let mut answer = Vec::new();
+    let _ = connection.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+#[track_caller]
+fn check(sent: impl AsRef<[u8]>, expected: &str) {
+    assert_eq!(answer(&[], sent.as_ref()), expected);
+}
+
+#[test]
+fn a_long_line_closes_even_if_its_end_has_arrived() {
+    check([&[b'x'; 2100][..], b"\r\nversion\r\n"].concat(), "");
+}
+
+#[test]
+fn gat_may_be_as_long_as_get() {
+    let keys = "key ".repeat(1000);
+    check(format!("gat 0 {keys}\r\n"), "END\r\n");
+}
+
+#[test]
+fn no_empty_line_follows_the_error_about_a_key() {
+    let long = "k".repeat(251);
+    check(
+        format!("version\r\nget a {long}\r\n"),
+        "VERSION 1.6.45\r\nCLIENT_ERROR bad command line format\r\n",
+    );
+}
+
+#[test]
+fn answers_before_an_http_request_are_sent() {
+    check("version\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "VERSION 1.6.45\r\n");
+}
+
+#[test]
+fn me_decodes_its_key() {
+    let reply = answer(&[], b"ms Zm9v 2 b\r\nhi\r\nme Zm9v b\r\nme foo\r\n");
+    assert_eq!(reply.matches("ME Zm9v exp=-1").count(), 2, "{reply}");
+}
+
+#[test]
+fn a_long_opaque_is_refused_before_the_command_acts() {
+    let opaque = "x".repeat(32);
+    check(format!("mg a N0 O{opaque}\r\nmg a\r\n"), "CLIENT_ERROR opaque token too long\r\nEN\r\n");
+}
+
+#[test]
+fn an_answer_does_not_wait_for_the_next_value() {
+    let daemon = start::<&str>([]);
+    let mut connection = daemon.connect().unwrap();
+    connection.write_all(b"version\r\nset a 0 0 100\r\n").unwrap();
+    let mut reply = [0; 16];
+    connection.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"VERSION 1.6.45\r\n");
+}
+
+#[test]
+fn a_binary_request_closes_the_connection() {
+    check([&[0x80, 0x0b][..], &[0; 22]].concat(), "");
+}
+
+#[test]
+fn items_are_smaller() {
+    // memcached has 67 bytes here.
+    let reply = answer(&[], b"set kZ00000 0 0 1\r\n0\r\nme kZ00000\r\n");
+    assert!(reply.ends_with("cls=1 size=40\r\n"), "{reply}");
+}
+
+#[test]
+fn an_item_just_gone_has_no_time_left() {
+    check("mg a N-1 t\r\n", "HD t0 W\r\n");
+}
+
+#[test]
+fn asking_for_cas_0_is_asking_for_none() {
+    check("mg a N0 E0 c\r\nms b 1 E0 c\r\nx\r\nma n N0 E0 c\r\n", "HD c2 W\r\nHD c3\r\nHD c4\r\n");
+}
+
+#[test]
+fn binary_keys_stay_binary() {
+    check("mg Zm9v b N0 k\r\n", "HD kZm9v b W\r\n");
+    check("ms Zm9v 2 b\r\nhi\r\nmd Zm9v b x\r\nmg Zm9v b k\r\n", "HD\r\nHD\r\nHD kZm9v b\r\n");
+}
+
+#[test]
+fn a_counter_that_was_just_read_keeps_its_place_and_its_new_life_span() {
+    check(
+        "set n 0 0 2\r\n10\r\nget n\r\ndecr n 1\r\nma n T100 N0\r\nmg n v t\r\n",
+        "STORED\r\nVALUE n 0 2\r\n10\r\nEND\r\n9\r\nHD\r\nVA 2 t100\r\n10\r\n",
+    );
+}
+
+#[test]
+fn a_later_flush_brings_nothing_back() {
+    check(
+        "set a 0 0 1\r\nx\r\nflush_all\r\nflush_all 100\r\nget a\r\n",
+        "STORED\r\nOK\r\nOK\r\nEND\r\n",
+    );
+}
+
+#[test]
+fn stats_have_two_lines_more() {
+    let reply = answer(&[], b"stats\r\n");
+    assert!(reply.contains("\r\nSTAT nuthatch_version "), "{reply}");
+    assert!(reply.contains("\r\nSTAT handler_panics 0\r\n"), "{reply}");
+    assert!(reply.contains("\r\nSTAT hash_is_expanding 0\r\n"), "{reply}");
+}
+
+#[test]
+fn what_is_not_there_yet_says_error() {
+    for command in ["slabs reassign 1 2", "lru mode flat", "lru_crawler enable", "stats conns"] {
+        check(format!("{command}\r\n"), "ERROR\r\n");
+    }
+}
