@@ -1,3 +1,18 @@
-//! An async memcached client.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+
+mod builder;
+mod call;
+mod client;
+mod clock;
+mod conn;
+mod error;
+mod item;
+
+// The public interface.
+pub use builder::Builder;
+pub use bytes::Bytes;
+pub use client::Client;
+pub use error::Error;
+pub use item::{Item, Stats, StoreOptions};
+pub use nuthatch_types as types;

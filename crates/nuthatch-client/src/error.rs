@@ -1,0 +1,264 @@
+//! Why a call failed.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use nuthatch_proto::client::{ErrorKind, ErrorReply};
+use nuthatch_transport::AddrError;
+use nuthatch_types::KeyError;
+
+/// Why a call failed. What kind of failure it is, is asked: new kinds break nobody.
+///
+/// Not errors: a miss, `NOT_STORED`, `EXISTS`, `NOT_FOUND`. They are results.
+///
+/// | question | kind | what to do |
+/// |---|---|---|
+/// | [`is_key`](Self::is_key), [`is_too_large`](Self::is_too_large) | the call cannot be sent | another key, a smaller value |
+/// | [`is_refused`](Self::is_refused) | the server answered with an error line | see [`refusal`](Self::refusal) |
+/// | [`is_timeout`](Self::is_timeout) | no answer in time | the connection is still good |
+/// | [`is_connect`](Self::is_connect) | there is no connection | look at the address, try later |
+/// | [`is_closed`](Self::is_closed) | the connection has ended | connect again |
+/// | [`is_unexpected`](Self::is_unexpected) | an answer that means nothing | look at the server |
+pub struct Error(Box<Kind>);
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Address(AddrError),
+    Connect(io::Error),
+    Key(KeyError),
+    /// A value to be sent.
+    ValueTooLarge {
+        len: usize,
+        limit: usize,
+    },
+    Timeout(Stage),
+    Closed {
+        cause: Arc<Cause>,
+        is_unsent: bool,
+        is_culprit: bool,
+    },
+    Refused {
+        kind: ErrorKind,
+        text: String,
+    },
+    Unexpected {
+        line: String,
+    },
+}
+
+/// Where a call was when its time was up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    Connect,
+    /// In front of the queue.
+    Queue,
+    /// In the queue, or sent.
+    Answer,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error("the server closed it")]
+    End,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Protocol(#[from] nuthatch_proto::Error),
+    #[error("answer with a key that was not asked for: {key}")]
+    WrongKey { key: String },
+    #[error("the runtime was shut down")]
+    Runtime,
+}
+
+impl Error {
+    /// Whether the key cannot be sent: empty, longer than 250 bytes, or with a space or control
+    /// byte. Nothing was sent. (`stats_of` answers so for a control byte in its argument.)
+    pub fn is_key(&self) -> bool {
+        matches!(*self.0, Kind::Key(_))
+    }
+
+    /// Whether a value exceeds the client's limit. One to be sent was not sent. One that the
+    /// server sent ends the connection ([`is_closed`](Self::is_closed) too), because the rest of
+    /// the stream lies behind it.
+    pub fn is_too_large(&self) -> bool {
+        match &*self.0 {
+            Kind::ValueTooLarge { .. } => true,
+            Kind::Closed { cause, is_culprit, .. } => {
+                *is_culprit
+                    && matches!(
+                        **cause,
+                        Cause::Protocol(nuthatch_proto::Error::ValueTooLong { .. })
+                    )
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the time was up: for connecting, for a place in the queue, or for the answer.
+    pub fn is_timeout(&self) -> bool {
+        matches!(*self.0, Kind::Timeout(_))
+    }
+
+    /// Whether there never was a connection: an address that is none, a host that cannot be
+    /// reached, or [`is_timeout`](Self::is_timeout) as well.
+    pub fn is_connect(&self) -> bool {
+        matches!(*self.0, Kind::Address(_) | Kind::Connect(_) | Kind::Timeout(Stage::Connect))
+    }
+
+    /// Whether the connection has ended. This client makes no new one.
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.0, Kind::Closed { .. })
+    }
+
+    /// Whether the server answered with an error line, whichever of the three.
+    pub fn is_refused(&self) -> bool {
+        matches!(*self.0, Kind::Refused { .. })
+    }
+
+    /// Whether the server answered `SERVER_ERROR`: out of memory, too large for it.
+    pub fn is_server_error(&self) -> bool {
+        matches!(*self.0, Kind::Refused { kind: ErrorKind::Server, .. })
+    }
+
+    /// Whether the server answered `CLIENT_ERROR`: the value is no number, for one.
+    pub fn is_client_error(&self) -> bool {
+        matches!(*self.0, Kind::Refused { kind: ErrorKind::Client, .. })
+    }
+
+    /// Whether the server answered `ERROR`: it does not know the command.
+    pub fn is_unknown_command(&self) -> bool {
+        matches!(*self.0, Kind::Refused { kind: ErrorKind::Unknown, .. })
+    }
+
+    /// What the server said on its error line, after `SERVER_ERROR` and the like.
+    pub fn refusal(&self) -> Option<&str> {
+        match &*self.0 {
+            Kind::Refused { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether the server answered something that is no answer to the command. The call may have
+    /// been done.
+    pub fn is_unexpected(&self) -> bool {
+        matches!(*self.0, Kind::Unexpected { .. })
+    }
+
+    /// Whether the command surely never reached the server, so that a second attempt cannot do it
+    /// twice.
+    pub fn is_unsent(&self) -> bool {
+        match *self.0 {
+            Kind::Address(_) | Kind::Connect(_) | Kind::Key(_) | Kind::ValueTooLarge { .. } => true,
+            Kind::Timeout(stage) => stage != Stage::Answer,
+            Kind::Closed { is_unsent, .. } => is_unsent,
+            Kind::Refused { .. } | Kind::Unexpected { .. } => false,
+        }
+    }
+
+    pub(crate) fn closed(cause: &Arc<Cause>, is_unsent: bool) -> Self {
+        Kind::Closed { cause: Arc::clone(cause), is_unsent, is_culprit: false }.into()
+    }
+
+    /// For the call whose answer ended the connection.
+    pub(crate) fn culprit(cause: &Arc<Cause>) -> Self {
+        Kind::Closed { cause: Arc::clone(cause), is_unsent: false, is_culprit: true }.into()
+    }
+
+    pub(crate) fn refused(reply: &ErrorReply<'_>) -> Self {
+        let text = String::from_utf8_lossy(reply.text).into_owned();
+        Kind::Refused { kind: reply.kind, text }.into()
+    }
+
+    pub(crate) fn unexpected(line: &[u8]) -> Self {
+        Kind::Unexpected { line: line.escape_ascii().to_string() }.into()
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self(Box::new(kind))
+    }
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        Kind::Key(error).into()
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::Address(error) => error.fmt(f),
+            Kind::Connect(error) => write!(f, "no connection: {error}"),
+            Kind::Key(error) => error.fmt(f),
+            Kind::ValueTooLarge { len, limit } => {
+                write!(f, "value of {len} bytes exceeds the client's limit of {limit}")
+            }
+            Kind::Timeout(Stage::Connect) => f.write_str("no connection in time"),
+            Kind::Timeout(Stage::Queue) => f.write_str("no place in the queue in time"),
+            Kind::Timeout(Stage::Answer) => f.write_str("no answer in time"),
+            Kind::Closed { cause, .. } => write!(f, "connection closed: {cause}"),
+            Kind::Refused { kind, text } => {
+                f.write_str(match kind {
+                    ErrorKind::Unknown => "the server does not know the command",
+                    ErrorKind::Client => "the server calls it a client error",
+                    ErrorKind::Server => "server error",
+                })?;
+                if text.is_empty() { Ok(()) } else { write!(f, ": {text}") }
+            }
+            Kind::Unexpected { line } => write!(f, "unexpected answer: {line}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // What `Display` has said already is left out: only what is below it counts as a source.
+        match &*self.0 {
+            Kind::Connect(error) => error.source(),
+            Kind::Closed { cause, .. } => cause.source(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_small_and_can_go_anywhere() {
+        fn check<T: std::error::Error + Send + Sync + 'static>() {}
+        check::<Error>();
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn errors_say_what_they_are() {
+        let cause =
+            Arc::new(Cause::Protocol(nuthatch_proto::Error::ValueTooLong { len: 9, limit: 5 }));
+        let (culprit, other) = (Error::culprit(&cause), Error::closed(&cause, true));
+        assert!(culprit.is_too_large() && culprit.is_closed() && !culprit.is_unsent());
+        assert!(!other.is_too_large() && other.is_closed() && other.is_unsent());
+        assert_eq!(other.to_string(), "connection closed: value of 9 bytes exceeds the limit of 5");
+        for (stage, is_unsent) in
+            [(Stage::Connect, true), (Stage::Queue, true), (Stage::Answer, false)]
+        {
+            let error = Error::from(Kind::Timeout(stage));
+            assert!(error.is_timeout());
+            assert_eq!(
+                (error.is_unsent(), error.is_connect()),
+                (is_unsent, stage == Stage::Connect)
+            );
+        }
+    }
+}

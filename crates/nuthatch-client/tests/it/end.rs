@@ -1,0 +1,187 @@
+//! Connections that end, or never begin.
+
+use std::time::Duration;
+
+use nuthatch_client::types::{Stored, Ttl};
+use nuthatch_client::{Client, Error};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::LONG;
+use crate::server::{Script, Server, parrot};
+
+/// A server that goes after `cut_after` bytes of the answer to the second request.
+async fn cut(cut_after: usize) {
+    let stored = "STORED\r\n".len();
+    let script = Script { is_shut: true, cut_after: Some(stored + cut_after), ..Script::default() };
+    let builder = Client::builder().timeout(LONG).queue_len(4);
+    let (mut server, client) = Server::start(script, builder).await;
+    let setting = tokio::spawn({
+        let client = client.clone();
+        async move { client.set("key", vec![b'v'; 1000], Ttl::NEVER).await }
+    });
+    server.has_seen(1).await;
+    let getting: Vec<_> = (0..8)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.get("key").await })
+        })
+        .collect();
+    server.has_seen(4).await;
+    server.open();
+    assert_eq!(setting.await.unwrap().unwrap(), Stored::Stored);
+    let mut n_unsent = 0;
+    for call in getting {
+        let error = call.await.unwrap().unwrap_err();
+        assert!(error.is_closed() && !error.is_timeout() && !error.is_too_large(), "{error}");
+        n_unsent += usize::from(error.is_unsent());
+    }
+    // Of nine calls four were sent at first, and then one more for the one that was answered.
+    assert!((3..=4).contains(&n_unsent), "{n_unsent}");
+    let error = client.get("key").await.unwrap_err();
+    assert!(error.is_closed() && error.is_unsent(), "{error}");
+    assert!(client.is_closed());
+}
+
+#[tokio::test]
+async fn a_server_that_dies_between_answers_fails_all_calls_at_once() {
+    cut(0).await;
+}
+
+#[tokio::test]
+async fn a_server_that_dies_inside_an_answer_fails_all_calls_at_once() {
+    for cut_after in [1, 10, 20, 500, 1019, 1026] {
+        cut(cut_after).await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_client_notices_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::connect(&listener.local_addr().unwrap().to_string()).await.unwrap();
+    assert!(!client.is_closed());
+    drop(listener.accept().await.unwrap());
+    while !client.is_closed() {
+        tokio::task::yield_now().await;
+    }
+    let error = client.set("a", "b", Ttl::NEVER).await.unwrap_err();
+    assert_eq!(error.to_string(), "connection closed: the server closed it");
+}
+
+#[track_caller]
+fn check_error(error: &Error, text: &str) {
+    assert_eq!(error.to_string(), text);
+}
+
+#[tokio::test]
+async fn answers_that_fit_nothing_end_the_connection() {
+    let builder = Client::builder().timeout(LONG);
+    let client = parrot("VALUE other 0 1\r\nx\r\nEND\r\n", builder.clone()).await;
+    let error = client.get("mine").await.unwrap_err();
+    assert!(error.is_closed() && !error.is_unsent());
+    check_error(&error, "connection closed: answer with a key that was not asked for: other");
+
+    let client = parrot("HTTP/1.1 400 Bad Request\r\n", builder.clone()).await;
+    let error = client.get_many(["a", "b"]).await.unwrap_err();
+    assert!(error.is_closed());
+    check_error(&error, "connection closed: answer out of step: \"HTTP/1.1 400 Bad Request\"");
+
+    // One answer too many is not kept for the next call.
+    let client = parrot("STORED\r\nSTORED\r\n", builder.clone()).await;
+    assert_eq!(client.set("a", "x", Ttl::NEVER).await.unwrap(), Stored::Stored);
+    assert!(client.delete("a").await.unwrap_err().is_closed());
+
+    let client = parrot(vec![b'x'; 10_000], builder).await;
+    let error = client.version().await.unwrap_err();
+    check_error(&error, "connection closed: reply line exceeds 8192 bytes");
+}
+
+#[tokio::test]
+async fn error_lines_are_the_callers_and_the_connection_goes_on() {
+    for (answer, what) in [
+        ("SERVER_ERROR out of memory storing object\r\n", Error::is_server_error as fn(&_) -> _),
+        ("CLIENT_ERROR bad data chunk\r\n", Error::is_client_error),
+        ("ERROR\r\n", Error::is_unknown_command),
+    ] {
+        let client = parrot(answer, Client::builder()).await;
+        let error = client.set("a", "x", Ttl::NEVER).await.unwrap_err();
+        assert!(what(&error) && error.is_refused() && !error.is_unsent(), "{error}");
+        assert!(!client.is_closed());
+    }
+    let client = parrot("FINE\r\n", Client::builder()).await;
+    let error = client.flush_all().await.unwrap_err();
+    assert!(error.is_unexpected() && !error.is_refused());
+    check_error(&error, "unexpected answer: FINE");
+}
+
+#[tokio::test]
+async fn an_error_after_some_items_fails_the_retrieval() {
+    let answer = "VALUE a 0 1 1\r\nx\r\nSERVER_ERROR out of memory writing get response\r\n";
+    let client = parrot(answer, Client::builder().timeout(LONG)).await;
+    let error = client.get_many(["a", "b"]).await.unwrap_err();
+    assert_eq!(error.refusal(), Some("out of memory writing get response"));
+}
+
+#[tokio::test]
+async fn proxies_may_answer_in_another_order_and_without_cas_numbers() {
+    let answer = "VALUE b 0 1\r\n2\r\nVALUE a 0 1\r\n1\r\nEND\r\n";
+    let client = parrot(answer, Client::builder().timeout(LONG)).await;
+    let many = client.get_many(["a", "b"]).await.unwrap();
+    let values: Vec<_> = many.into_iter().flatten().map(|item| item.value).collect();
+    assert_eq!(values, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn the_last_handle_closes_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::connect(&listener.local_addr().unwrap().to_string()).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let clone = client.clone();
+    drop(client);
+    assert!(!clone.is_closed());
+    drop(clone);
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn there_may_be_no_connection() {
+    for address in ["", "host:99999", "[::1", "unix:"] {
+        let error = Client::connect(address).await.unwrap_err();
+        assert!(error.is_connect() && error.is_unsent() && !error.is_timeout(), "{error}");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let error = Client::connect(&address).await.unwrap_err();
+    assert!(error.is_connect() && !error.is_timeout() && !error.is_closed(), "{error}");
+    assert!(Client::connect("/no/such/socket").await.unwrap_err().is_connect());
+}
+
+#[tokio::test]
+async fn connecting_ends_in_time() {
+    // A server that accepts nobody, and has little room for those who wait.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let builder = Client::builder().connect_timeout(Duration::from_millis(50));
+    let mut clients = Vec::new();
+    let error = loop {
+        match builder.connect(&address).await {
+            Ok(client) => clients.push(client),
+            Err(error) => break error,
+        }
+        assert!(clients.len() < 10, "there is room for two");
+    };
+    assert!(error.is_connect() && error.is_timeout() && error.is_unsent(), "{error}");
+}
+
+#[test]
+fn a_client_that_outlives_its_runtime_says_so() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let (_server, client) = first.block_on(crate::server::good());
+    drop(first);
+    let error = runtime().block_on(client.get("a")).unwrap_err();
+    assert_eq!(error.to_string(), "connection closed: the runtime was shut down");
+}

@@ -1,0 +1,14 @@
+//! The client as its users have it: over sockets, against servers that behave and servers that do
+//! not.
+
+mod calls;
+mod cancel;
+mod end;
+mod limits;
+mod real;
+mod server;
+
+use std::time::Duration;
+
+/// For calls that must not run into their time limit, however slow the machine.
+const LONG: Duration = Duration::from_secs(20);
