@@ -1,17 +1,19 @@
 //! One connection: bytes between a socket and a session, nothing else.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nuthatch_proto::{Buffers, Handler, Session, Want};
 use nuthatch_transport::{Peer, Stream};
+use tokio::time::Sleep;
 
 use crate::counters::WorkerTally;
 use crate::options::Protocol;
+use crate::server::Present;
 
 /// How many slices go to one `writev`. A pipelined batch of small answers is one slice, a large
 /// value three; 64 hold sixteen chunks of half a MiB and more than a socket takes at once.
@@ -68,46 +70,45 @@ impl<H> Worker<H> {
     }
 }
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve<H: Handler>(stream: Stream, worker: Rc<Worker<H>>) {
-    let mut connection =
-        Connection { stream, session: Session::new(), is_lent: false, first: None, worker };
-    // An error is a client that went away; there is nobody to tell.
-    let _ = connection.run().await;
-}
-
-struct Connection<H: Handler> {
+/// A connection being served: a future that is over when the connection is.
+///
+/// It is written out by hand because there may be thousands of them, all but a few waiting: an
+/// `async fn` would keep room for each of its stages side by side.
+pub(crate) struct Connection<H: Handler> {
     stream: Stream,
     session: Session<H>,
+    stage: Stage,
     /// Whether the session has a pair of the worker's buffers.
     is_lent: bool,
     /// The first byte the client sent, which says what it speaks.
     first: Option<u8>,
+    /// Ends the wait for a silent client; made anew for each wait, and only where there is a limit.
+    silence: Option<Pin<Box<Sleep>>>,
     worker: Rc<Worker<H>>,
+    /// Dropped with the connection, however that ends.
+    _present: Present,
+}
+
+enum Stage {
+    /// Waiting for input.
+    Read,
+    /// Answering what there is.
+    Process,
+    /// Sending the answers.
+    Flush,
 }
 
 impl<H: Handler> Connection<H> {
-    async fn run(&mut self) -> io::Result<()> {
-        loop {
-            if self.read().await? == 0 || !self.is_text() {
-                return Ok(());
-            }
-            loop {
-                let budget = self.worker.settings.budget;
-                let want = self.session.process(&mut *self.worker.handler.borrow_mut(), budget);
-                match want {
-                    Want::Read => break,
-                    Want::Write => poll_fn(|cx| self.poll_flush(cx)).await?,
-                    Want::Yield => {
-                        self.worker.tally().conn_yields.add(1);
-                        tokio::task::yield_now().await;
-                    }
-                    Want::Close => return Ok(()),
-                    // No handler served here leaves answers for later or takes a connection over:
-                    // whoever writes one has nothing to complete it with.
-                    Want::Wait | Want::Stream => return Ok(()),
-                }
-            }
+    pub(crate) fn new(stream: Stream, worker: Rc<Worker<H>>, present: Present) -> Self {
+        Self {
+            stream,
+            session: Session::new(),
+            stage: Stage::Read,
+            is_lent: false,
+            first: None,
+            silence: None,
+            worker,
+            _present: present,
         }
     }
 
@@ -120,22 +121,16 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn read(&mut self) -> io::Result<usize> {
-        let timeout = self
-            .worker
-            .settings
-            .idle_timeout
-            .filter(|_| self.session.is_idle() && matches!(self.stream.peer(), Peer::Tcp(_)));
-        let Some(timeout) = timeout else {
-            return poll_fn(|cx| self.poll_read(cx)).await;
-        };
-        match tokio::time::timeout(timeout, poll_fn(|cx| self.poll_read(cx))).await {
-            Ok(read) => read,
-            Err(_) => {
-                self.worker.tally().idle_kicks.add(1);
-                Ok(0)
-            }
+    /// Whether a TCP client has been silent for too long between two requests.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(timeout) = self.worker.settings.idle_timeout else { return Poll::Pending };
+        if !self.session.is_idle() || !matches!(self.stream.peer(), Peer::Tcp(_)) {
+            return Poll::Pending;
         }
+        let sleep = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(sleep.as_mut().poll(cx));
+        self.worker.tally().idle_kicks.add(1);
+        Poll::Ready(())
     }
 
     /// Reads what there is. While there is nothing, an idle session holds no buffers.
@@ -187,6 +182,54 @@ impl<H: Handler> Connection<H> {
         }
     }
 }
+
+impl<H: Handler> Future for Connection<H> {
+    /// An error, the end of the input and the session's own end are all the same here: the client
+    /// is gone, and there is nobody to tell.
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            match this.stage {
+                Stage::Read => match this.poll_read(cx) {
+                    Poll::Ready(Ok(n)) if n > 0 && this.is_text() => {
+                        this.silence = None;
+                        this.stage = Stage::Process;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return this.poll_silence(cx),
+                },
+                Stage::Process => {
+                    let budget = this.worker.settings.budget;
+                    let want = {
+                        let handler = &mut *this.worker.handler.borrow_mut();
+                        this.session.process(handler, budget)
+                    };
+                    match want {
+                        Want::Read => this.stage = Stage::Read,
+                        Want::Write => this.stage = Stage::Flush,
+                        Want::Yield => {
+                            this.worker.tally().conn_yields.add(1);
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                        // Nobody here completes an answer that was left for later, or goes on with
+                        // a connection that was taken over (see `Server::run`).
+                        Want::Close | Want::Wait | Want::Stream => return Poll::Ready(()),
+                    }
+                }
+                Stage::Flush => match ready!(this.poll_flush(cx)) {
+                    Ok(()) => this.stage = Stage::Process,
+                    Err(_) => return Poll::Ready(()),
+                },
+            }
+        }
+    }
+}
+
+// Nothing in it is pinned: the socket and the timer are reached by plain references.
+impl<H: Handler> Unpin for Connection<H> {}
 
 impl<H: Handler> Drop for Connection<H> {
     fn drop(&mut self) {

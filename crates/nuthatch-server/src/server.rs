@@ -23,7 +23,7 @@ use nuthatch_transport::{Accepted, Bound, Listener};
 use tokio::runtime::{self, LocalRuntime};
 use tokio::sync::{Notify, mpsc};
 
-use crate::connection::{self, ConnectionSettings, Worker};
+use crate::connection::{Connection, ConnectionSettings, Worker};
 use crate::options::Protocol;
 use crate::{Stop, Telemetry};
 
@@ -316,10 +316,7 @@ async fn work<H: Handler + 'static>(
             match accepted.into_stream() {
                 Ok(stream) => {
                     let worker = Rc::clone(&worker);
-                    tokio::task::spawn_local(async move {
-                        let _present = present;
-                        connection::serve(stream, worker).await;
-                    });
+                    tokio::task::spawn_local(Connection::new(stream, worker, present));
                 }
                 Err(error) => tracing::warn!("a connection could not be taken up: {error}"),
             }
@@ -332,7 +329,7 @@ async fn work<H: Handler + 'static>(
 }
 
 /// A connection counts as present until this is dropped, however it ends.
-struct Present {
+pub(crate) struct Present {
     telemetry: Arc<Telemetry>,
     left: Arc<Notify>,
 }
