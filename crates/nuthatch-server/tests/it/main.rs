@@ -1,7 +1,8 @@
 //! `nuthatchd` as users start it: real processes, real sockets.
 
+mod differences;
+mod options;
+mod robustness;
 mod startup;
+mod support;
 mod transcripts;
-
-/// The program under test.
-const NUTHATCHD: &str = env!("CARGO_BIN_EXE_nuthatchd");

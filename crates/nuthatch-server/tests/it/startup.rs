@@ -2,13 +2,11 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::Path,
-    process::{Command, Output, Stdio},
-    thread,
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use nix::{
@@ -17,17 +15,7 @@ use nix::{
 };
 use nuthatch_testkit::Daemon;
 
-use crate::NUTHATCHD;
-
-/// Runs the program to its end; root must say whom to become, others are not asked.
-fn run(args: &[&str]) -> Output {
-    Command::new(NUTHATCHD)
-        .args(["-u", "root"])
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("nuthatchd was built beside this test")
-}
+use crate::support::{NUTHATCHD, eventually, run, signal, told_pid};
 
 #[track_caller]
 fn ends(args: &[&str], code: i32, message: &str) {
@@ -35,30 +23,6 @@ fn ends(args: &[&str], code: i32, message: &str) {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
     assert!(stderr.contains(message), "{args:?}: {stderr}");
-}
-
-fn signal(pid: u32, signal: Signal) {
-    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
-}
-
-/// Looks until it is so; ten seconds are enough for anything that is going to be.
-#[track_caller]
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..2000 {
-        if is_so() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    panic!("not within ten seconds: {what}");
-}
-
-/// The pid that a server tells of itself.
-fn told_pid(mut stream: impl Read + Write) -> u32 {
-    stream.write_all(b"stats\r\n").unwrap();
-    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
-    let line = lines.find(|line| line.starts_with("STAT pid ")).expect("stats begins with the pid");
-    line["STAT pid ".len()..].parse().unwrap()
 }
 
 #[test]
@@ -118,7 +82,7 @@ fn a_daemon_serves_when_its_first_process_ends() {
     let port = fs::read_to_string(&ports).unwrap();
     let port = port.trim_end().strip_prefix("TCP INET: ").unwrap().parse().unwrap();
     let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
-    assert_eq!(told_pid(&stream), pid);
+    assert_eq!(told_pid(&stream), u64::from(pid));
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
     assert_eq!(fs::read_link(format!("/proc/{pid}/fd/2")).unwrap(), Path::new("/dev/null"));
 
@@ -130,7 +94,7 @@ fn a_daemon_serves_when_its_first_process_ends() {
 fn signals_end_the_server_well() {
     for how in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1] {
         let mut daemon = Daemon::builder(NUTHATCHD).start().unwrap();
-        assert_eq!(told_pid(daemon.connect().unwrap()), daemon.pid());
+        assert_eq!(told_pid(daemon.connect().unwrap()), u64::from(daemon.pid()));
         signal(daemon.pid(), how);
         let status = daemon.wait().unwrap().expect("it ends");
         assert!(status.success(), "{how}: {status}: {}", daemon.stderr());
@@ -140,9 +104,9 @@ fn signals_end_the_server_well() {
 #[test]
 fn sighup_does_not_end_the_server() {
     let daemon = Daemon::builder(NUTHATCHD).start().unwrap();
-    assert_eq!(told_pid(daemon.connect().unwrap()), daemon.pid());
+    assert_eq!(told_pid(daemon.connect().unwrap()), u64::from(daemon.pid()));
     signal(daemon.pid(), Signal::SIGHUP);
-    assert_eq!(told_pid(daemon.connect().unwrap()), daemon.pid());
+    assert_eq!(told_pid(daemon.connect().unwrap()), u64::from(daemon.pid()));
 }
 
 #[test]
@@ -151,7 +115,7 @@ fn a_unix_socket_has_the_mode_asked_for() {
     let file = fs::metadata(daemon.socket_path().unwrap()).unwrap();
     assert!(file.file_type().is_socket());
     assert_eq!(file.permissions().mode() & 0o777, 0o660);
-    assert_eq!(told_pid(daemon.connect().unwrap()), daemon.pid());
+    assert_eq!(told_pid(daemon.connect().unwrap()), u64::from(daemon.pid()));
 }
 
 #[test]

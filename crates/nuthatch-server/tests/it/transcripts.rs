@@ -2,7 +2,7 @@
 
 use nuthatch_testkit::{Daemon, Player, Split, Transcript};
 
-use crate::NUTHATCHD;
+use crate::support::NUTHATCHD;
 
 #[track_caller]
 fn play_all(unix: bool, splits: &[Split]) {
