@@ -36,10 +36,10 @@ use crate::text::{Parsed, Scratch, parse_line};
 /// does not read makes the server hold this much and the answer that went over it, no more.
 pub const SEND_QUEUE_BYTES_MAX: usize = 256 << 10;
 
-/// Values up to this length wait in the receive buffer until they are whole; longer ones that are
-/// not there yet are read into the place the handler gives. A page: below it the copy is cheaper
-/// than asking for a place.
-pub const SINK_LEN_MIN: usize = 4096;
+/// A place for a value is asked for when so much of its command and itself has arrived, in bytes:
+/// a full receive buffer. Shorter commands wait there until they are whole. So whoever announces
+/// a value and does not send it takes a buffer from the server and nothing from the cache.
+pub const SINK_LEN_MIN: usize = RECV_BYTES;
 
 /// When no more than this is missing of a value, it is read through the receive buffer, so that
 /// its line end and what follows come with the same read.
@@ -538,8 +538,8 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// The value of the request at hand has not arrived in full. Small ones are waited for; for
-    /// others the handler is asked for a place.
+    /// The value of the request at hand has not arrived in full. Small ones are waited for, and
+    /// the beginning of others; then the handler is asked for a place.
     fn begin_value(
         &mut self,
         handler: &mut H,
@@ -552,8 +552,9 @@ impl<H: Handler> Session<H> {
             unreachable!("the line has just been read as a request");
         };
         let whole = line_len + len + 2;
-        if !request.is_reservable() || (len <= SINK_LEN_MIN && whole <= RECV_BYTES) {
-            self.need = whole;
+        let enough = if request.is_reservable() { whole.min(SINK_LEN_MIN) } else { whole };
+        if self.end - self.start < enough {
+            self.need = enough;
             return Step::Starved;
         }
         match handler.reserve(&request, len) {

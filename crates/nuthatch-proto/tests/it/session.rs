@@ -138,13 +138,18 @@ fn a_retrieval_of_spaces_alone_has_no_key() {
 
 #[test]
 fn large_values_go_to_a_place_and_small_ones_do_not() {
-    for (len, n_reserved) in [(4096, 0), (4097, 1), (30_000, 1)] {
+    for (len, n_reserved) in [(4096, 0), (16_000, 0), (16_384, 1), (30_000, 1)] {
         let mut model = Model::default();
         let input = format!("set a 0 0 {len}\r\n{}\r\n", "x".repeat(len));
         let run = run(&mut model, input.as_bytes(), &Cuts::every(1000));
         assert_eq!(run.output, b"STORED\r\n");
         assert_eq!((model.n_reserved, model.n_committed), (n_reserved, n_reserved), "{len}");
     }
+    // An announcement alone takes no place.
+    let mut model = Model::default();
+    let input = format!("set a 0 0 1000000\r\n{}", "x".repeat(16_000));
+    run(&mut model, input.as_bytes(), &Cuts::every(1000));
+    assert_eq!(model.n_reserved, 0);
     // What is there already needs no place.
     let mut model = Model::default();
     let input = format!("set a 0 0 10000\r\n{}\r\n", "x".repeat(10_000));
