@@ -107,6 +107,12 @@ async fn fifty_tasks_share_a_connection() {
     fifty_tasks(&client, 100).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_tasks_on_several_threads_share_a_connection() {
+    let (_server, client) = good().await;
+    fifty_tasks(&client, 100).await;
+}
+
 /// Fifty tasks that see only their own items.
 pub(crate) async fn fifty_tasks(client: &Client, n_rounds: usize) {
     let tasks: Vec<_> = (0..50)

@@ -55,6 +55,33 @@ async fn a_server_that_dies_inside_an_answer_fails_all_calls_at_once() {
     }
 }
 
+/// Whoever is just about to call when the connection ends is told so too, and not left waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_dies_among_calls_of_several_threads_fails_them_all() {
+    for round in 0..50 {
+        let script = Script { cut_after: Some(500 + 100 * round), ..Script::default() };
+        let builder = Client::builder().timeout(LONG).queue_len(2);
+        let (_server, client) = Server::start(script, builder).await;
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    loop {
+                        if let Err(error) = client.get("key").await {
+                            return error;
+                        }
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            let error = task.await.unwrap();
+            assert!(error.is_closed(), "{error}");
+            assert!(!error.to_string().contains("runtime"), "{error}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_idle_client_notices_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -95,6 +95,8 @@ async fn serve(
     script: Script,
     is_open: &mut watch::Receiver<bool>,
 ) -> io::Result<()> {
+    // An answer goes out in several writes.
+    stream.set_nodelay(true)?;
     let mut session = Session::<Map>::new();
     let mut left = script.cut_after.unwrap_or(usize::MAX);
     loop {
