@@ -25,15 +25,11 @@ impl Engine {
             key_is_binary: flags.is_key_base64(),
         };
         let found = self.store.meta_get(meta.key, ask, |item, hit| {
-            // The flags act in the order in which they stand: `t` tells what the life span is by
-            // the time it is asked for.
-            let is_set = stands_before(flags, b'T', b't')
-                || hit.was_made && stands_before(flags, b'N', b't');
             let facts = ItemFacts {
                 flags: item.flags(),
                 cas: item.cas(),
                 size: item.len(),
-                ttl: if is_set { hit.ttl_after } else { hit.ttl_before },
+                ttl: shown_ttl(flags, hit.was_made, hit.ttl_before, hit.ttl_after),
                 last_access: hit.last_access_secs,
                 fetched: hit.was_fetched,
                 key_is_binary: item.key_is_binary(),
@@ -133,9 +129,7 @@ impl Engine {
         let done = self.store.meta_count(meta.key, ask);
         match done.counted {
             Counted::Value(number, cas) => {
-                let is_set = stands_before(flags, b'T', b't')
-                    || done.was_made && stands_before(flags, b'N', b't');
-                let ttl = if is_set { done.ttl_after } else { done.ttl_before };
+                let ttl = shown_ttl(flags, done.was_made, done.ttl_before, done.ttl_after);
                 reply.meta_number(number, cas, ttl);
             }
             Counted::NotFound => reply.meta_status(MetaStatus::NotFound),
@@ -175,6 +169,24 @@ fn new_item(set: &MetaSet<'_>) -> NewItem {
         flags: flags.client_flags(),
         ttl: ttl.unwrap_or_default(),
         key_is_binary: flags.is_key_base64(),
+    }
+}
+
+/// What `t` shows. The flags act in the order in which they stand: it tells what the life span is
+/// by the time it is asked for.
+fn shown_ttl(
+    flags: &MetaFlags<'_>,
+    was_made: bool,
+    before: Option<u32>,
+    after: Option<u32>,
+) -> Option<u32> {
+    if stands_before(flags, b'T', b't') {
+        after
+    } else if was_made && !stands_before(flags, b'N', b't') {
+        // Not yet given the life span that it is made with.
+        None
+    } else {
+        before
     }
 }
 

@@ -107,6 +107,11 @@ fn a_counter_that_was_just_read_keeps_its_place_and_its_new_life_span() {
 }
 
 #[test]
+fn a_number_that_grows_keeps_its_new_life_span() {
+    check("set n 0 0 1\r\n9\r\nma n T-1 v\r\nmg n\r\n", "STORED\r\nVA 2\r\n10\r\nEN\r\n");
+}
+
+#[test]
 fn a_later_flush_brings_nothing_back() {
     check(
         "set a 0 0 1\r\nx\r\nflush_all\r\nflush_all 100\r\nget a\r\n",

@@ -38,7 +38,8 @@ pub struct MetaHit {
     pub was_fetched: bool,
     /// Seconds since it was last stored or bumped (`l`).
     pub last_access_secs: u32,
-    /// Seconds it had left, `None` for ever.
+    /// Seconds it had left, `None` for ever; for an item that this command made, what it was made
+    /// with.
     pub ttl_before: Option<u32>,
     /// Seconds it has left now, `None` for ever.
     pub ttl_after: Option<u32>,
@@ -111,7 +112,7 @@ impl Default for MetaArith {
 pub struct MetaNumber {
     /// The number and CAS, or what stood in the way.
     pub counted: Counted,
-    /// Seconds the item had left, `None` for ever.
+    /// Seconds the item had left, `None` for ever; if this command made it, what it was made with.
     pub ttl_before: Option<u32>,
     /// Seconds it has left now, `None` for ever.
     pub ttl_after: Option<u32>,
@@ -170,7 +171,6 @@ impl Store {
         if was_made {
             hit.was_made = true;
             hit.has_won = true;
-            hit.ttl_before = None;
         } else if let Some(threshold) = ask.recache {
             let expiry = if ask.recache_after_touch { items.expiry(id) } else { expiry_before };
             hit.has_won = !hit.was_won && expiry != 0 && expiry < threshold.deadline(clock);
@@ -273,7 +273,7 @@ impl Store {
         let Some(id) = id else {
             return MetaNumber { counted, ttl_before: None, ttl_after: None, was_made };
         };
-        let ttl_before = if was_made { None } else { inner.ttl_left(items.expiry(id)) };
+        let ttl_before = inner.ttl_left(items.expiry(id));
         if let Some(ttl) = ask.touch
             && !(was_made && ask.vivify_after_touch)
         {
