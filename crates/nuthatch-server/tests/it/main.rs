@@ -1,5 +1,6 @@
 //! `nuthatchd` as users start it: real processes, real sockets.
 
+mod clients;
 mod differences;
 mod options;
 mod robustness;
