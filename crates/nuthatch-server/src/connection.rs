@@ -41,8 +41,6 @@ pub(crate) struct ConnectionSettings {
     pub(crate) budget: usize,
     /// How long a TCP client may be silent.
     pub(crate) idle_timeout: Option<Duration>,
-    /// Which protocols clients may speak.
-    pub(crate) protocol: Protocol,
 }
 
 impl<H> Worker<H> {
@@ -78,6 +76,8 @@ pub(crate) struct Connection<H: Handler> {
     stream: Stream,
     session: Session<H>,
     stage: Stage,
+    /// What the client may speak.
+    protocol: Protocol,
     /// Whether the session has a pair of the worker's buffers.
     is_lent: bool,
     /// The first byte the client sent, which says what it speaks.
@@ -99,11 +99,17 @@ enum Stage {
 }
 
 impl<H: Handler> Connection<H> {
-    pub(crate) fn new(stream: Stream, worker: Rc<Worker<H>>, present: Present) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        protocol: Protocol,
+        worker: Rc<Worker<H>>,
+        present: Present,
+    ) -> Self {
         Self {
             stream,
             session: Session::new(),
             stage: Stage::Read,
+            protocol,
             is_lent: false,
             first: None,
             silence: None,
@@ -114,7 +120,7 @@ impl<H: Handler> Connection<H> {
 
     /// Whether the client speaks what is served.
     fn is_text(&self) -> bool {
-        match self.worker.settings.protocol {
+        match self.protocol {
             Protocol::Ascii => true,
             Protocol::Auto => self.first != Some(BINARY_MAGIC),
             Protocol::Binary => false,
@@ -233,6 +239,7 @@ impl<H: Handler> Unpin for Connection<H> {}
 
 impl<H: Handler> Drop for Connection<H> {
     fn drop(&mut self) {
+        tracing::trace!(worker = self.worker.number, peer = %self.stream.peer(), "connection closed");
         let is_panic = std::thread::panicking();
         if is_panic {
             self.worker.tally().panics.add(1);

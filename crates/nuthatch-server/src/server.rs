@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use nuthatch_proto::Handler;
-use nuthatch_transport::{Accepted, Bound, Listener};
+use nuthatch_transport::{Accepted, Bound, ListenProtocol, Listener};
 use tokio::runtime::{self, LocalRuntime};
 use tokio::sync::{Notify, mpsc};
 
@@ -38,6 +38,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 pub struct Server {
     listeners: Vec<Bound>,
     settings: ConnectionSettings,
+    protocol: Protocol,
     is_fast: bool,
     telemetry: Arc<Telemetry>,
     stop: Stop,
@@ -95,7 +96,8 @@ impl ServerBuilder {
         self
     }
 
-    /// The protocols that clients may speak; default whichever they begin with. Only the text
+    /// The protocols that clients may speak where their listener does not say it; default whichever
+    /// they begin with. Only the text
     /// protocols are served so far: a connection that begins in another one is closed.
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = protocol;
@@ -106,11 +108,8 @@ impl ServerBuilder {
     pub fn build(self) -> Server {
         Server {
             listeners: self.listeners,
-            settings: ConnectionSettings {
-                budget: self.budget,
-                idle_timeout: self.idle_timeout,
-                protocol: self.protocol,
-            },
+            settings: ConnectionSettings { budget: self.budget, idle_timeout: self.idle_timeout },
+            protocol: self.protocol,
             is_fast: self.is_fast,
             telemetry: Arc::new(Telemetry::new(self.threads.get(), self.conn_limit)),
             stop: Stop::new(),
@@ -163,7 +162,7 @@ impl Server {
         H: Handler + 'static,
         F: Fn() -> H + Send + Sync + 'static,
     {
-        let Self { listeners, settings, is_fast, telemetry, stop } = self;
+        let Self { listeners, settings, protocol: default, is_fast, telemetry, stop } = self;
         let make_handler = Arc::new(make_handler);
         let left = Arc::new(Notify::new());
         let mut inboxes = Vec::new();
@@ -209,8 +208,13 @@ impl Server {
         let served = runtime.block_on(async {
             let dealer = Rc::new(Dealer { inboxes, next: 0.into(), telemetry, is_fast, left });
             for bound in listeners {
+                let protocol = match bound.protocol() {
+                    Some(ListenProtocol::Ascii) => Protocol::Ascii,
+                    Some(ListenProtocol::Negotiating) => Protocol::Auto,
+                    _ => default,
+                };
                 let listener = bound.into_listener()?;
-                tokio::task::spawn_local(accept(listener, Rc::clone(&dealer)));
+                tokio::task::spawn_local(accept(listener, protocol, Rc::clone(&dealer)));
             }
             tokio::select! {
                 () = until => {}
@@ -235,7 +239,7 @@ fn local_runtime() -> io::Result<LocalRuntime> {
 
 /// Deals connections out.
 struct Dealer {
-    inboxes: Vec<mpsc::UnboundedSender<Accepted>>,
+    inboxes: Vec<mpsc::UnboundedSender<(Accepted, Protocol)>>,
     next: std::cell::Cell<usize>,
     telemetry: Arc<Telemetry>,
     is_fast: bool,
@@ -243,13 +247,13 @@ struct Dealer {
     left: Arc<Notify>,
 }
 
-async fn accept(listener: Listener, dealer: Rc<Dealer>) {
+async fn accept(listener: Listener, protocol: Protocol, dealer: Rc<Dealer>) {
     loop {
         if !dealer.is_fast && dealer.is_full() {
             dealer.wait_for_room().await;
         }
         match listener.accept().await {
-            Ok(accepted) => dealer.deal(accepted),
+            Ok(accepted) => dealer.deal(accepted, protocol),
             // Out of descriptors or memory: what waits in the queue is still there later.
             Err(error) => {
                 tracing::warn!("accepting failed: {error}");
@@ -283,7 +287,7 @@ impl Dealer {
         self.left.notify_one();
     }
 
-    fn deal(&self, accepted: Accepted) {
+    fn deal(&self, accepted: Accepted, protocol: Protocol) {
         let telemetry = &self.telemetry;
         if self.is_fast && self.is_full() {
             telemetry.rejected_connections.fetch_add(1, Relaxed);
@@ -295,7 +299,7 @@ impl Dealer {
         let number = self.next.get();
         self.next.set((number + 1) % self.inboxes.len());
         tracing::debug!(worker = number, peer = %accepted.peer(), "new connection");
-        if self.inboxes[number].send(accepted).is_err() {
+        if self.inboxes[number].send((accepted, protocol)).is_err() {
             // The worker has ended: the server is stopping.
             telemetry.curr_connections.fetch_sub(1, Relaxed);
         }
@@ -305,18 +309,18 @@ impl Dealer {
 /// A worker's life: take connections up until the server stops.
 async fn work<H: Handler + 'static>(
     worker: Rc<Worker<H>>,
-    mut inbox: mpsc::UnboundedReceiver<Accepted>,
+    mut inbox: mpsc::UnboundedReceiver<(Accepted, Protocol)>,
     left: Arc<Notify>,
     stop: Stop,
 ) {
     let serve_all = async {
-        while let Some(accepted) = inbox.recv().await {
+        while let Some((accepted, protocol)) = inbox.recv().await {
             let present =
                 Present { telemetry: Arc::clone(&worker.telemetry), left: Arc::clone(&left) };
             match accepted.into_stream() {
                 Ok(stream) => {
                     let worker = Rc::clone(&worker);
-                    tokio::task::spawn_local(Connection::new(stream, worker, present));
+                    tokio::task::spawn_local(Connection::new(stream, protocol, worker, present));
                 }
                 Err(error) => tracing::warn!("a connection could not be taken up: {error}"),
             }

@@ -196,8 +196,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         letter: 'v',
         long: "verbose",
-        doc: "print errors and warnings; -vv also commands and replies, -vvv also\n\
-              what the connections do",
+        doc: "say what happens on standard error; -vv also connections and commands,\n\
+              without values, -vvv also when connections close",
         default: None,
         action: Action::Set(|draft| {
             draft.options.verbosity = draft.options.verbosity.saturating_add(1);
