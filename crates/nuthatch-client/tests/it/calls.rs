@@ -187,3 +187,18 @@ async fn a_server_that_reads_no_more_until_its_answers_are_taken_goes_on() {
         task.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_call_behind_a_large_value_does_not_wait_for_its_answer() {
+    let script = Script { is_shut: true, ..Script::default() };
+    let (mut server, client) = Server::start(script, Client::builder().timeout(LONG)).await;
+    let setting = tokio::spawn({
+        let client = client.clone();
+        async move { client.set("large", vec![1; 5 << 20], Ttl::NEVER).await }
+    });
+    let getting = tokio::spawn(async move { client.get("small").await });
+    server.has_seen(2).await;
+    server.open();
+    assert_eq!(setting.await.unwrap().unwrap(), Stored::Stored);
+    assert_eq!(getting.await.unwrap().unwrap(), None);
+}

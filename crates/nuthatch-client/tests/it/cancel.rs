@@ -12,7 +12,7 @@ use crate::server::{Script, Server, good};
 /// Short enough not to be waited for, and long enough that a server which answers does so.
 const SHORT: Duration = Duration::from_millis(250);
 
-const SHUT: Script = Script { is_shut: true, cut_after: None, piece_bytes: None };
+const SHUT: Script = Script { is_shut: true, is_deaf: false, cut_after: None, piece_bytes: None };
 
 #[tokio::test]
 async fn the_answer_to_a_dropped_call_goes_to_nobody() {
@@ -175,7 +175,7 @@ async fn a_value_half_sent_by_a_dropped_call_is_sent_to_its_end() {
     assert!(client.get("a").await.unwrap().unwrap().value == value);
 }
 
-async fn turns(n: u64) {
+pub(crate) async fn turns(n: u64) {
     for _ in 0..n {
         tokio::task::yield_now().await;
     }

@@ -1,5 +1,6 @@
 //! Connections that end, or never begin.
 
+use std::io::Write;
 use std::time::Duration;
 
 use nuthatch_client::types::{Stored, Ttl};
@@ -8,6 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::LONG;
+use crate::cancel::turns;
 use crate::server::{Script, Server, parrot};
 
 /// A server that goes after `cut_after` bytes of the answer to the second request.
@@ -80,6 +82,27 @@ async fn a_server_that_dies_among_calls_of_several_threads_fails_them_all() {
             assert!(!error.to_string().contains("runtime"), "{error}");
         }
     }
+}
+
+/// As servers do that have no room for a client: they say so and close, and read nothing more.
+#[tokio::test]
+async fn what_the_server_says_before_it_goes_is_heard_while_writing_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let builder = Client::builder().timeout(LONG);
+    let client = builder.connect(path.to_str().unwrap()).await.unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let setting = tokio::spawn({
+        let client = client.clone();
+        async move { client.set("a", vec![0; 5 << 20], Ttl::NEVER).await.unwrap_err() }
+    });
+    // Until the socket takes no more.
+    turns(100).await;
+    stream.write_all(b"SERVER_ERROR busy\r\n").unwrap();
+    drop(stream);
+    assert_eq!(setting.await.unwrap().refusal(), Some("busy"));
+    assert!(client.get("a").await.unwrap_err().is_closed());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use nuthatch_client::types::{Key, Stored, Ttl};
 use nuthatch_client::{Client, StoreOptions};
 
 use crate::LONG;
+use crate::cancel::turns;
 use crate::server::{LARGEST_BYTES, Script, Server, good, parrot};
 
 #[tokio::test]
@@ -78,4 +79,26 @@ async fn a_queue_without_a_place_has_one() {
     let (_server, client) = Server::start(Script::default(), builder).await;
     client.set("a", "x", StoreOptions::new()).await.unwrap();
     crate::calls::fifty_tasks(&client, 3).await;
+}
+
+#[tokio::test]
+async fn little_is_encoded_for_a_server_that_does_not_read() {
+    let n_calls = 60;
+    let script = Script { is_deaf: true, ..Script::default() };
+    let (server, client) = Server::start(script, Client::builder().timeout(LONG)).await;
+    let calls: Vec<_> = (0..n_calls)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.set("a", vec![0; 1 << 20], Ttl::NEVER).await })
+        })
+        .collect();
+    turns(200).await;
+    for call in calls {
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+    }
+    server.open();
+    assert!(client.get("a").await.unwrap().is_some());
+    // What has been encoded is sent; the kernel's buffers hold some 10 MiB of it.
+    assert!(server.n_seen() < n_calls / 2, "{} calls were encoded", server.n_seen());
 }

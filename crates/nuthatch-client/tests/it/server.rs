@@ -28,6 +28,8 @@ pub(crate) struct Server {
 pub(crate) struct Script {
     /// Answers nothing before [`Server::open`].
     pub(crate) is_shut: bool,
+    /// Reads nothing before [`Server::open`].
+    pub(crate) is_deaf: bool,
     /// Closes the connection when so many bytes have been answered.
     pub(crate) cut_after: Option<usize>,
     /// Answers at most so many bytes at a time.
@@ -39,7 +41,7 @@ impl Server {
     pub(crate) async fn start(script: Script, builder: Builder) -> (Self, Client) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (gate, mut is_open) = watch::channel(!script.is_shut);
+        let (gate, mut is_open) = watch::channel(!script.is_shut && !script.is_deaf);
         let (seen, n_seen) = watch::channel(0);
         tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
@@ -56,9 +58,10 @@ impl Server {
         self.gate.send_replace(true);
     }
 
-    /// Waits until the server has taken so many requests.
+    /// Waits until the server has taken so many requests, or fails.
     pub(crate) async fn has_seen(&mut self, n: usize) {
-        self.n_seen.wait_for(|n_seen| *n_seen >= n).await.unwrap();
+        let seen = self.n_seen.wait_for(|n_seen| *n_seen >= n);
+        tokio::time::timeout(LONG, seen).await.expect("it takes them in time").unwrap();
     }
 
     /// How many requests the server has taken.
@@ -97,6 +100,9 @@ async fn serve(
 ) -> io::Result<()> {
     // An answer goes out in several writes.
     stream.set_nodelay(true)?;
+    if script.is_deaf && is_open.wait_for(|is_open| *is_open).await.is_err() {
+        return Ok(());
+    }
     let mut session = Session::<Map>::new();
     let mut left = script.cut_after.unwrap_or(usize::MAX);
     loop {
