@@ -3,6 +3,7 @@
 mod clients;
 mod differences;
 mod options;
+mod oracle;
 mod robustness;
 mod startup;
 mod support;

@@ -165,6 +165,7 @@ while True:
     s.recv(1000)
 ";
     for _ in 0..3 {
+        let sets = client.number("cmd_set");
         let port = daemon.port().unwrap().to_string();
         let mut load = Command::new(&python)
             .args(["-c", script, &port])
@@ -174,7 +175,6 @@ while True:
             .unwrap();
         let mut first = [0; 2];
         load.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
-        let sets = client.number("cmd_set");
         eventually("it is under way", || client.number("cmd_set") > sets);
         load.kill().unwrap();
         load.wait().unwrap();

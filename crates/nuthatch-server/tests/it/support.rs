@@ -158,6 +158,14 @@ impl<S: Read + Write> Client<S> {
         line.trim_end_matches(['\r', '\n']).to_owned()
     }
 
+    /// The next line as it came; empty at the end of the connection.
+    #[track_caller]
+    pub(crate) fn raw_line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line).unwrap();
+        line
+    }
+
     /// Sends a command and gives the first line of the answer.
     #[track_caller]
     pub(crate) fn ask(&mut self, command: &str) -> String {
@@ -265,7 +273,7 @@ pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed ^ 0x9e37_79b9_7f4a_7c15 | 1)
+        Self((seed << 1 ^ 0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     pub(crate) fn next(&mut self) -> u64 {
