@@ -31,6 +31,7 @@ fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
         Some("tidy") => tidy::run(),
         Some("fuzz") => verify::fuzz(args),
         Some("loom") => verify::loom(args),
+        Some("soak") => verify::soak(args),
         Some("tsan") => verify::tsan(args),
         Some("upstream-suite") => verify::upstream_suite(args),
         None | Some("help" | "-h" | "--help") => {
@@ -45,6 +46,7 @@ const HELP: &str = "\
 cargo xtask tidy                      check the rules that no compiler checks
 cargo xtask fuzz [target] [seconds]   fuzz one target, or each in turn (60 s)
 cargo xtask loom [filter]             every interleaving of the store's small parts
+cargo xtask soak [filter]             nuthatchd against rude clients, the long versions
 cargo xtask tsan [package…] [-- test] tests under ThreadSanitizer (default: nuthatch-store)
 cargo xtask upstream-suite [args]     memcached's own tests against nuthatchd; wants the
                                       script's path in UPSTREAM_SUITE, and MEMCACHED_GIT

@@ -150,6 +150,19 @@ fn fetch_compiler(folder: &Path, unpacked: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Runs the server's robustness tests in their long versions, with a release build: ten thousand
+/// connections, a value of a gibibyte, garbage for minutes. Wants 8 GiB of memory and as many open
+/// files as connections.
+pub(crate) fn soak(args: &[String]) -> Result<()> {
+    let filter = args.first().map_or("robustness::", String::as_str);
+    run::done(
+        run::cargo()
+            .args(["test", "--release", "--package", "nuthatch-server", "--test", "it", "--"])
+            .args([filter, "--nocapture", "--test-threads", "1"])
+            .env("NUTHATCH_SOAK", "1"),
+    )
+}
+
 /// Runs memcached's own tests, by a script given by its path, against a release build of
 /// `nuthatchd`. Neither the script nor the tests are part of this repository.
 pub(crate) fn upstream_suite(args: &[String]) -> Result<()> {
