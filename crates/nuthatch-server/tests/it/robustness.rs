@@ -70,6 +70,40 @@ fn a_client_that_does_not_read_costs_no_memory_and_no_service() {
     assert_eq!(used_chunks(&mut client), 2, "what they held is given back");
 }
 
+/// A line of a retrieval may be long, and its answer a thousand times as long: neither is ever in
+/// memory as a whole.
+#[test]
+fn a_long_retrieval_that_nobody_reads_costs_no_memory() {
+    let daemon = start(["-t", "1"]);
+    let mut client = Client::of(&daemon);
+    assert_eq!(client.set("k", &[b'v'; 4000]), "STORED");
+    let before = rss_kib(daemon.pid());
+    let mut deaf = Client::of(&daemon);
+    deaf.send(format!("get{}\r\nmn\r\n", " k".repeat(100_000)));
+    eventually("the server is at it", || client.number("get_hits") > 500);
+    // It stops when the socket takes no more; the hits stand still then.
+    let mut hits = 0;
+    eventually("the server waits", || {
+        let before = std::mem::replace(&mut hits, client.number("get_hits"));
+        thread::sleep(Duration::from_millis(20));
+        before == hits
+    });
+    let grown = rss_kib(daemon.pid()).saturating_sub(before);
+    eprintln!("400 MB of an answer that nobody reads: {grown} KiB more");
+    assert!(hits < 50_000 && grown < 4 * 1024, "{hits} hits, {grown} KiB");
+    for _ in 0..100_000 {
+        assert_eq!(deaf.line(), "VALUE k 0 4000");
+        assert_eq!(deaf.line().len(), 4000);
+    }
+    assert_eq!([deaf.line(), deaf.line()], ["END", "MN"], "all of it comes when it is read");
+
+    let mut endless = TcpStream::connect(address(&daemon)).unwrap();
+    let line = [b"get".as_slice(), &b" k".repeat(500_000)].concat();
+    let refused = (0..100).any(|_| endless.write_all(&line).is_err());
+    assert!(refused, "a line without end is not read for ever");
+    assert!(rss_kib(daemon.pid()).saturating_sub(before) < 16 * 1024);
+}
+
 fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

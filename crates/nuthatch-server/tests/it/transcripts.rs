@@ -27,5 +27,5 @@ fn over_tcp() {
 
 #[test]
 fn over_a_unix_socket() {
-    play_all(true, &[Split::Whole, Split::Random(5)]);
+    play_all(true, &[Split::Whole, Split::EveryByte, Split::Random(5)]);
 }
