@@ -11,8 +11,7 @@ impl Store {
     /// Panics where the store is not what it should be.
     ///
     /// `n_held` is how many chunks are in neither index nor free list, because the caller holds
-    /// reservations, or guards of items since replaced; the bump queue, which holds references
-    /// too, is empty then. `None` where the caller cannot tell.
+    /// reservations, or guards of items since replaced. `None` where the caller cannot tell.
     pub fn audit(&self, n_held: Option<usize>) {
         let inner = &*self.inner;
         let (items, ladder) = (&inner.items, inner.slabs.ladder());

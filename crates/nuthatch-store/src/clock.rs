@@ -74,8 +74,8 @@ impl SystemClock {
     /// The current reading.
     pub fn read(&self) -> Clock {
         if !self.paused.load(Relaxed) {
-            let now = u32::try_from(self.passed_ms() / 1000).unwrap_or(u32::MAX - FIRST_SECOND);
-            self.last.store(now + FIRST_SECOND, Relaxed);
+            let passed = u32::try_from(self.passed_ms() / 1000).unwrap_or(u32::MAX);
+            self.last.store(passed.saturating_add(FIRST_SECOND), Relaxed);
         }
         Clock { now: self.last.load(Relaxed), unix_base: self.unix_base }
     }

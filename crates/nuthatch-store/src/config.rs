@@ -7,6 +7,9 @@ use nuthatch_types::limits::{
 use crate::arena::RESERVE_BYTES_MAX;
 use crate::{ConfigError, Store};
 
+/// As many items as ids can tell apart.
+const EXPECTED_ITEMS_MAX: usize = 1 << 32;
+
 /// The settings of a [`Store`]; made by [`Store::builder`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -114,7 +117,8 @@ impl Builder {
         warm_max_factor: f64;
         /// Items that live at most so many seconds are never bumped nor evicted; default none.
         temporary_ttl: Option<u32>;
-        /// How many items the index has room for from the start; default 0, it grows by itself.
+        /// How many items the index has room for from the start; default 0, at most 2^32; it grows
+        /// by itself.
         expected_items: usize;
     }
 
@@ -143,6 +147,9 @@ impl Builder {
             || !PAGE_BYTES.is_multiple_of(config.slab_chunk_max)
         {
             return refuse("slab_chunk_max", "must be 1 KiB to 1 MiB and divide 1 MiB");
+        }
+        if config.expected_items > EXPECTED_ITEMS_MAX {
+            return refuse("expected_items", "must be at most 2^32");
         }
         let pct = 1..=79;
         if !pct.contains(&config.hot_lru_pct) || !pct.contains(&config.warm_lru_pct) {

@@ -175,7 +175,7 @@ impl Counters {
         })
     }
 
-    /// Makes all counters read 0, but for [`Counter::TotalItems`] when it is to stay.
+    /// Makes all counters read 0.
     pub(crate) fn reset(&self) {
         let mut baseline = self.baseline.lock();
         for (cell, base) in baseline.iter_mut().enumerate() {

@@ -16,7 +16,7 @@ pub enum StoreError {
     /// attempt may succeed.
     #[error("no memory for an item of slab class {class}")]
     NoMemory {
-        /// The slab class that had nothing to give.
+        /// The slab class that had nothing to give; 0 where it was the index that could not grow.
         class: u8,
     },
     /// The memory ran out while a long value was being written. A later attempt may succeed.

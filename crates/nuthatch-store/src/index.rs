@@ -2,8 +2,9 @@
 //!
 //! A shard is a [`hashbrown::HashTable`] of 4-byte ids; with one control byte a bucket it takes
 //! 5.7 to 11.4 bytes an item. The shard lock is the item lock: whoever holds it is alone with the
-//! shard's items. Many small tables grow one at a time, each for about a millisecond at worst,
-//! where one large table would stop the world (a third of a second at 7 million items).
+//! shard's items. Many small tables grow one at a time, where one large table would stop the world
+//! (a third of a second at 7 million items): a table of 7,000 items takes less than a millisecond,
+//! one of the largest stores' (256 GiB, 170,000 items of 100 bytes a shard) some tens.
 //!
 //! The parts of a 64-bit hash do not overlap: hashbrown takes its tag from the top 7 bits and its
 //! bucket from the low ones, the shard is chosen by bits 40 and up.
@@ -97,6 +98,11 @@ impl ShardGuard<'_> {
         self.table.find(hash.0, |&id| items.view(id, self).key() == key).copied()
     }
 
+    /// Whether the shard has this very item.
+    pub(crate) fn has(&self, hash: Hash, id: ItemId) -> bool {
+        self.table.find(hash.0, |&other| other == id).is_some()
+    }
+
     /// Adds an item whose key is not there; false when the table cannot grow for want of memory.
     #[must_use = "the item is not in the index if there was no memory"]
     pub(crate) fn insert(&mut self, items: &Items, hash: Hash, id: ItemId) -> bool {
@@ -120,7 +126,6 @@ impl ShardGuard<'_> {
         entry.expect("the item being unlinked is in the index").remove();
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = ItemId> + '_ {
         self.table.iter().copied()
     }

@@ -24,13 +24,15 @@
 //! ```
 //!
 //! Access to payload goes through a witness ([`Quiet`]) that keeps A2 of [`crate::arena`]: a shard
-//! guard, an LRU guard over a linked item, a held reference, or sole ownership.
+//! guard, a held reference, or sole ownership.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use nuthatch_types::{Cas, ItemFlags};
 
 use crate::arena::{Arena, ItemId};
+use crate::index::ShardGuard;
+use crate::lru::SegmentGuard;
 use crate::refs;
 
 /// Header words, 4 bytes each.
@@ -101,15 +103,19 @@ pub(crate) struct Birth<'a> {
 }
 
 /// Keeps A2 for the items its holder looks at: their payload does not change and their chunks are
-/// not freed while it lives. Implemented by what can promise that and nothing else.
+/// not freed while it lives. A locked shard does so for its items. [`Held`] and [`Sole`] are
+/// claims: whoever makes one answers for it, and the compiler only checks how long it lasts.
 pub(crate) trait Quiet {}
 
-/// A reference held by hand: the witness of whoever counted one up and has not counted it down.
+/// A reference held by hand: claimed by [`ItemGuard`](crate::ItemGuard), which counted one up and
+/// has not counted it down.
 #[derive(Debug)]
 pub(crate) struct Held;
 impl Quiet for Held {}
 
-/// Sole ownership of a chunk that is in no index, list or chain.
+/// Sole ownership of a chunk that is in no index, list or chain: claimed by `Writer` from taking
+/// the chunk to handing it on, by `commit` from there to linking, by `free` after the last
+/// reference, and by the audit, which is alone with the store.
 #[derive(Debug)]
 pub(crate) struct Sole;
 impl Quiet for Sole {}
@@ -234,7 +240,7 @@ impl Items {
     pub(crate) fn value_in_place<'a>(
         &'a self,
         id: ItemId,
-        _lock: &'a mut impl Quiet,
+        _lock: &'a mut ShardGuard<'_>,
     ) -> Option<&'a mut [u8]> {
         if self.state(id) & CHAINED != 0 || !refs::is_unshared(self.arena.word(id, STATE_WORD)) {
             return None;
@@ -242,6 +248,15 @@ impl Items {
         // SAFETY: A2: the shard lock is held for the life of the result and the index has the only
         // reference, so no pin exists and none can be made.
         Some(unsafe { self.arena.bytes_mut(id, self.value_at(id), self.stored_len(id)) })
+    }
+
+    /// The key of an item in a locked list. (Its value may be changing: that takes the shard lock
+    /// alone.)
+    #[expect(unsafe_code, reason = "hands out bytes of the item")]
+    pub(crate) fn key_in_list<'a>(&'a self, id: ItemId, _list: &'a SegmentGuard<'_>) -> &'a [u8] {
+        // SAFETY: A2: keys are written before an item is linked and stay; the item stays linked,
+        // and so its chunk its own, as long as its list is locked.
+        unsafe { self.arena.bytes(id, self.key_at(id), self.key_len(id)) }
     }
 
     /// Looks at an item.
@@ -476,6 +491,28 @@ impl<'a> ItemView<'a> {
         (word(0) as usize, ItemId::from_word(word(4)))
     }
 
+    /// The chunks of a chained value, in order.
+    pub(crate) fn chain(&self) -> Vec<ItemId> {
+        let mut next = if self.is_chained() { self.chain_info().1 } else { None };
+        let follow = || {
+            let chunk = next?;
+            next = self.items.chain_next(chunk);
+            Some(chunk)
+        };
+        std::iter::from_fn(follow).collect()
+    }
+
+    /// The bytes of one chunk of this item's chain.
+    pub(crate) fn chain_piece(&self, chunk: ItemId) -> &'a [u8] {
+        ItemView { items: self.items, id: chunk }.link()
+    }
+
+    /// The value bytes in a link of a chain, as which this "item" is looked at: a chain is freed
+    /// with its item, so the witness for the item is one for its links.
+    fn link(&self) -> &'a [u8] {
+        self.payload(CHAIN_HEADER_BYTES, self.items.chain_used(self.id))
+    }
+
     #[expect(unsafe_code, reason = "hands out bytes of the item")]
     fn payload(&self, at: usize, len: usize) -> &'a [u8] {
         // SAFETY: A2: `Items::view` tied `'a` to a witness that keeps the item's bytes quiet.
@@ -510,7 +547,6 @@ enum Next<'a> {
 impl<'a> Iterator for Pieces<'a> {
     type Item = &'a [u8];
 
-    #[expect(unsafe_code, reason = "hands out bytes of the item")]
     fn next(&mut self) -> Option<&'a [u8]> {
         match self.next {
             Next::Whole(view) => {
@@ -520,10 +556,7 @@ impl<'a> Iterator for Pieces<'a> {
             Next::Chunk(chunk) => {
                 let chunk = chunk?;
                 self.next = Next::Chunk(self.items.chain_next(chunk));
-                let used = self.items.chain_used(chunk);
-                // SAFETY: A2: the chunk belongs to the chain of an item whose view, and so whose
-                // witness, lives as long as `'a`; a chain is freed with its item.
-                Some(unsafe { self.items.arena.bytes(chunk, CHAIN_HEADER_BYTES, used) })
+                Some(ItemView { items: self.items, id: chunk }.link())
             }
         }
     }

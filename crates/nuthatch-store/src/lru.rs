@@ -22,7 +22,7 @@ use crossbeam::utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::arena::{CLASSES_MAX, ClassId, ItemId};
-use crate::item::{Items, Queue, Quiet};
+use crate::item::{Items, Queue};
 
 /// All lists.
 #[derive(Debug)]
@@ -59,12 +59,10 @@ pub(crate) struct SegmentStats {
     pub(crate) direct_reclaims: u64,
 }
 
-/// A locked list. The items in it stay linked, and so keep their bytes (A2), while it is held:
+/// A locked list. The items in it stay linked, and so keep their keys, while it is held:
 /// unlinking needs this lock too.
 #[derive(Debug)]
 pub(crate) struct SegmentGuard<'a>(MutexGuard<'a, Segment>);
-
-impl Quiet for SegmentGuard<'_> {}
 
 impl std::ops::Deref for SegmentGuard<'_> {
     type Target = Segment;

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::Store;
 use crate::arena::{CLASSES_MAX, ClassId};
 use crate::clock::SystemClock;
-use crate::item::{ACTIVE, LINKED, Queue};
+use crate::item::{ACTIVE, Queue};
 use crate::store::{Inner, Pull};
 
 /// How many moves a class gets in one step, as in memcached.
@@ -70,15 +70,13 @@ impl Inner {
     fn drain_bumps(&self, max: usize) -> usize {
         for n in 0..max {
             let Some((id, hash)) = self.bumps.pop() else { return n };
-            {
-                let _shard = self.index.lock(hash);
-                let state = self.items.state(id);
-                // A flush may have come since: bumping would bring the item back to life.
-                if state & LINKED != 0 && state & ACTIVE != 0 && !self.is_flushed(id) {
-                    self.update(id);
-                }
+            let shard = self.index.lock(hash);
+            let stamp = self.stamp();
+            // The item may be gone, its chunk even be another item's: of the same hash, then. And
+            // bumping must not bring back to life what a flush has ended.
+            if shard.has(hash, id) && self.items.state(id) & ACTIVE != 0 && !self.is_flushed(id) {
+                self.update(id, stamp);
             }
-            self.drop_ref(id);
         }
         max
     }

@@ -209,7 +209,7 @@ pub struct ItemPin(ItemGuard);
 
 impl Pinned for ItemPin {
     fn piece(&self, index: usize) -> Option<&[u8]> {
-        self.0.view().pieces().nth(index)
+        self.0.piece(index)
     }
 }
 

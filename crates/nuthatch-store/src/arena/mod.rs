@@ -147,9 +147,9 @@ impl Arena {
         }
     }
 
-    /// Hands a page to a class, or to nobody. The caller holds the lock of whoever owned it.
-    pub(crate) fn set_class(&self, page: u32, class: Option<ClassId>) {
-        self.classes[page as usize].store(class.map_or(0, ClassId::number), Ordering::Relaxed);
+    /// Hands a page that nobody owns to a class. The caller holds the page pool's lock.
+    pub(crate) fn set_class(&self, page: u32, class: ClassId) {
+        self.classes[page as usize].store(class.number(), Ordering::Relaxed);
     }
 
     /// The id of the chunk that begins `offset` bytes into a page.
@@ -205,7 +205,8 @@ impl Arena {
     /// # Safety
     ///
     /// For the life of the result the caller keeps A2 for these bytes: it holds a reference to the
-    /// item, the shard lock, or the LRU lock while the item is linked. `at` is behind the header.
+    /// item or its shard lock, or, for the key alone, the lock of the list it is in. `at` is behind
+    /// the header.
     #[expect(unsafe_code, reason = "makes a reference into the arena")]
     #[inline]
     pub(crate) unsafe fn bytes(&self, id: ItemId, at: usize, len: usize) -> &[u8] {

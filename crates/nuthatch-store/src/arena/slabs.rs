@@ -123,7 +123,7 @@ impl Slabs {
         }
         let page = arena.commit_next()?;
         pool.n_owned += 1;
-        arena.set_class(page, Some(class));
+        arena.set_class(page, class);
         state.n_pages += 1;
         Some(page)
     }

@@ -13,6 +13,9 @@ use crate::item::{CHAIN_HEADER_BYTES, CHAINED, LINKED, Queue, Sole};
 /// How often a store tries to make room before it gives up, as in memcached.
 const ALLOC_TRIES: u64 = 10;
 
+/// How many items are moved at the most to find one that may go.
+const FEED_MOVES_MAX: usize = 100;
+
 impl Inner {
     /// Takes a chunk of a class, evicting if need be.
     pub(crate) fn alloc(&self, class: ClassId) -> Result<ItemId, StoreError> {
@@ -33,14 +36,27 @@ impl Inner {
             if !self.config.segmented {
                 break;
             }
-            // Nothing in COLD: push HOT down, and WARM where HOT is empty too. memcached leaves
-            // WARM to its maintainer and may find no memory in a class that is all warm.
-            if self.pull_tail(class, Queue::Hot, Pull::DRAIN) == 0 {
-                self.pull_tail(class, Queue::Warm, Pull::DRAIN);
+            self.feed_cold(class);
+        }
+        let stats = &mut self.lru.lock(class, Queue::Cold).stats;
+        stats.direct_reclaims += ALLOC_TRIES;
+        stats.outofmemory += 1;
+        Err(StoreError::NoMemory { class: class.number() })
+    }
+
+    /// COLD is empty: push HOT down, and WARM where HOT is empty too, until something has arrived.
+    /// memcached moves one item a try and leaves WARM to its maintainer, and so may find no memory
+    /// in a class that is all active.
+    fn feed_cold(&self, class: ClassId) {
+        for _ in 0..FEED_MOVES_MAX {
+            let moved = self.pull_tail(class, Queue::Hot, Pull::DRAIN);
+            if moved == 0 && self.pull_tail(class, Queue::Warm, Pull::DRAIN) == 0 {
+                return;
+            }
+            if self.lru.lock(class, Queue::Cold).tail.is_some() {
+                return;
             }
         }
-        self.lru.lock(class, Queue::Cold).stats.outofmemory += 1;
-        Err(StoreError::NoMemory { class: class.number() })
     }
 
     /// Drops a reference; the last one frees the item.
@@ -67,10 +83,8 @@ impl Inner {
     /// Takes a chunk for the next link of a chain of which `left` bytes are still to come: the
     /// last link is as small as it can be.
     pub(crate) fn alloc_chain_chunk(&self, left: usize) -> Result<(ItemId, usize), StoreError> {
-        let no_rest = |_| {
-            self.counters.add(Counter::NoMemory);
-            StoreError::NoMemoryForRest { class: self.slabs.ladder().last().number() }
-        };
+        let class = self.slabs.ladder().last().number();
+        let no_rest = |_| StoreError::NoMemoryForRest { class };
         let ladder = self.slabs.ladder();
         let last = ladder.last();
         let fitting = ladder.class_for(left + CHAIN_HEADER_BYTES).unwrap_or(last);
@@ -93,12 +107,13 @@ impl Inner {
         hash: Hash,
         id: ItemId,
         cas: Cas,
+        stamp: u32,
     ) -> bool {
         if !shard.insert(&self.items, hash, id) {
             self.drop_ref(id);
             return false;
         }
-        self.link_in_lru(id, cas);
+        self.link_in_lru(id, cas, stamp);
         true
     }
 
@@ -110,16 +125,17 @@ impl Inner {
         old: ItemId,
         new: ItemId,
         cas: Cas,
+        stamp: u32,
     ) {
         shard.replace(hash, old, new);
         self.unlink_from_lru(old);
-        self.link_in_lru(new, cas);
+        self.link_in_lru(new, cas, stamp);
     }
 
-    fn link_in_lru(&self, id: ItemId, cas: Cas) {
+    fn link_in_lru(&self, id: ItemId, cas: Cas, stamp: u32) {
         let items = &self.items;
         items.set_cas(id, cas);
-        items.set_time(id, self.stamp());
+        items.set_time(id, stamp);
         let queue = self.first_queue(items.expiry(id));
         items.set_queue(id, queue);
         items.set_state(id, LINKED);

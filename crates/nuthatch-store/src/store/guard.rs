@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Inner;
 use crate::arena::ItemId;
@@ -32,7 +32,12 @@ impl<'a> Item<'a> {
     /// `None` when 60,000 guards of this item are held already (memcached's refcount overflow).
     pub fn pin(&self) -> Option<ItemGuard> {
         let id = self.view.id();
-        self.store.items.retain(id).then(|| ItemGuard { store: Arc::clone(self.store), id })
+        let store = self.store;
+        store.items.retain(id).then(|| ItemGuard {
+            store: Arc::clone(store),
+            id,
+            chain: OnceLock::new(),
+        })
     }
 }
 
@@ -48,6 +53,9 @@ impl<'a> Deref for Item<'a> {
 pub struct ItemGuard {
     store: Arc<Inner>,
     id: ItemId,
+    /// The chunks of a chained value, once somebody has asked for one of them by its number: to
+    /// walk there each time would take time in the square of their number.
+    chain: OnceLock<Box<[ItemId]>>,
 }
 
 impl ItemGuard {
@@ -55,6 +63,17 @@ impl ItemGuard {
     pub fn view(&self) -> ItemView<'_> {
         // The guard is the reference that keeps the item's bytes; `Held` stands for it.
         self.store.items.view(self.id, &Held)
+    }
+
+    /// The value's `index`-th piece; `None` after the last one. As
+    /// [`pieces`](ItemView::pieces), for those who do not take them one after another.
+    pub fn piece(&self, index: usize) -> Option<&[u8]> {
+        let view = self.view();
+        if let Some(value) = view.contiguous() {
+            return (index == 0).then_some(value);
+        }
+        let chain = self.chain.get_or_init(|| view.chain().into());
+        chain.get(index).map(|&chunk| view.chain_piece(chunk))
     }
 }
 

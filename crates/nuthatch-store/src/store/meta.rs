@@ -134,7 +134,7 @@ impl Store {
         let hash = inner.index.hash(key.as_bytes());
         let shard = &mut inner.index.lock(hash);
         let clock = inner.clock.read();
-        let is_touch = ask.touch.is_some();
+        let stamp = inner.stamp();
         let mut was_made = false;
         let id = inner.find_live(shard, hash, key).or_else(|| {
             let ttl = ask.vivify?;
@@ -149,14 +149,16 @@ impl Store {
             // The deadline is set here, where it decides the item's queue.
             items.set_expiry(id, ttl.deadline(clock));
             let cas = inner.cas_or_next(ask.cas);
-            was_made = inner.link(shard, hash, id, cas);
+            was_made = inner.link(shard, hash, id, cas, stamp);
             was_made.then_some(id)
         });
-        inner.counters.add(if is_touch { Counter::Touches } else { Counter::Gets });
         let Some(id) = id else {
-            inner.counters.add(if is_touch { Counter::TouchMisses } else { Counter::GetMisses });
+            // Whether it was to touch is not looked at, as in memcached.
+            inner.counters.add(Counter::Gets);
+            inner.counters.add(Counter::GetMisses);
             return None;
         };
+        inner.counters.add(if ask.touch.is_some() { Counter::Touches } else { Counter::Gets });
         let mut hit = inner.standing(id);
         let expiry_before = items.expiry(id);
         if let Some(ttl) = ask.touch {
@@ -182,7 +184,7 @@ impl Store {
         }
         let result = f(Item::new(&self.inner, items.view(id, shard)), hit);
         if !ask.no_bump {
-            inner.bump(id, hash);
+            inner.bump(id, hash, stamp);
         }
         Some(result)
     }
@@ -193,6 +195,7 @@ impl Store {
         let items = &inner.items;
         let hash = inner.index.hash(key.as_bytes());
         let shard = &mut inner.index.lock(hash);
+        let stamp = inner.stamp();
         let Some(mut id) = inner.find_live(shard, hash, key) else {
             inner.counters.add(Counter::DeleteMisses);
             return Ok(Deleted::NotFound);
@@ -212,7 +215,7 @@ impl Store {
             };
             let empty = Writer::new(inner, birth)?.into_id();
             let cas = ask.cas.unwrap_or_else(|| items.cas(id));
-            inner.relink(shard, hash, id, empty, cas);
+            inner.relink(shard, hash, id, empty, cas, stamp);
             id = empty;
         }
         if ask.mark_stale {
@@ -239,6 +242,7 @@ impl Store {
         let hash = inner.index.hash(key.as_bytes());
         let shard = &mut inner.index.lock(hash);
         let clock = inner.clock.read();
+        let stamp = inner.stamp();
         let (mut counted, mut id) =
             inner.count(shard, hash, key, ask.direction, ask.delta, ask.compare, ask.cas);
         let mut was_made = false;
@@ -261,7 +265,7 @@ impl Store {
                     {
                         let new = writer.into_id();
                         let cas = inner.cas_or_next(ask.cas);
-                        if inner.link(shard, hash, new, cas) {
+                        if inner.link(shard, hash, new, cas, stamp) {
                             counted = Counted::Value(initial, items.cas(new));
                             id = Some(new);
                             was_made = true;

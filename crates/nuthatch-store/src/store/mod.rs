@@ -35,13 +35,17 @@ use writer::Writer;
 /// for each worker.
 const BUMPS_MAX: usize = 8192;
 
+/// How far stamps may run ahead of the clock, in seconds. Each flush that finds items stored since
+/// the one before moves them on by one; beyond this a flush removes the items one by one instead.
+const STAMP_LEAD_MAX: u32 = 3600;
+
 /// In a flat LRU an item moves to the head at most once in so many seconds.
 const FLAT_BUMP_SECS: u32 = 60;
 
 /// A cache: a handle, cheap to clone, all clones being the same cache.
 ///
-/// Every method may be called from any thread. None waits for anything but short locks; none reads
-/// a clock: [`set_clock`](Self::set_clock) says what time it is, which
+/// Every method may be called from any thread. None waits for anything but short locks (an append
+/// to a long value is the longest: it copies both under the key's lock); none reads a clock: [`set_clock`](Self::set_clock) says what time it is, which
 /// [`spawn_maintenance`](Self::spawn_maintenance) does for those who want a thread to.
 ///
 /// ```
@@ -73,6 +77,8 @@ pub(crate) struct Inner {
     cas: AtomicU64,
     /// Items stamped at or before this reading are dead.
     flushed_until: AtomicU32,
+    /// The latest stamp handed out.
+    last_stamp: AtomicU32,
     /// When a flush that was asked for later comes due; 0 for none.
     flush_due: AtomicU32,
 }
@@ -117,6 +123,7 @@ impl Store {
                 // memcached's first item has CAS number 2.
                 cas: AtomicU64::new(1),
                 flushed_until: AtomicU32::new(0),
+                last_stamp: AtomicU32::new(0),
                 flush_due: AtomicU32::new(0),
                 config,
             }),
@@ -149,12 +156,13 @@ impl Store {
         let hash = inner.index.hash(key.as_bytes());
         let shard = &mut inner.index.lock(hash);
         inner.counters.add(Counter::Gets);
+        let stamp = inner.stamp();
         let Some(id) = inner.find_live(shard, hash, key) else {
             inner.counters.add(Counter::GetMisses);
             return None;
         };
         inner.count_hit(id);
-        inner.bump(id, hash);
+        inner.bump(id, hash, stamp);
         Some(f(Item::new(&self.inner, inner.items.view(id, shard))))
     }
 
@@ -170,12 +178,13 @@ impl Store {
         let hash = inner.index.hash(key.as_bytes());
         let shard = &mut inner.index.lock(hash);
         inner.counters.add(Counter::Touches);
+        let stamp = inner.stamp();
         let Some(id) = inner.find_live(shard, hash, key) else {
             inner.counters.add(Counter::TouchMisses);
             return None;
         };
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::TouchHits);
-        inner.bump(id, hash);
+        inner.bump(id, hash, stamp);
         inner.items.set_expiry(id, ttl.deadline(inner.clock.read()));
         Some(f(Item::new(&self.inner, inner.items.view(id, shard))))
     }
@@ -237,18 +246,24 @@ impl Store {
     /// Ends the life of all items that exist now, or, given a life span, of those that exist when
     /// it has passed. Costs nothing but marking the moment; dead items go when they are next
     /// looked at, or by maintenance. A flush asked for later replaces one that is still to come.
+    /// A moment that has passed is now; one before the clock began flushes nothing, as in
+    /// memcached.
     pub fn flush_all(&self, when: Option<Ttl>) {
         let inner = &*self.inner;
         let clock = inner.clock.read();
-        match when.map_or(0, |when| when.deadline(clock)) {
-            0 | 1 => {
+        let moment = match when {
+            None | Some(Ttl::PAST) => clock.now,
+            Some(when) => when.deadline(clock),
+        };
+        // memcached's mark is the second before, and holds from then on.
+        match moment.saturating_sub(1) {
+            0 if when != Some(Ttl::NEVER) => inner.flush_due.store(0, Relaxed),
+            mark if mark > clock.now => inner.flush_due.store(mark, Relaxed),
+            _ => {
                 inner.flush_due.store(0, Relaxed);
                 inner.flush_now();
             }
-            // memcached's mark is the second before, and holds from then on.
-            due => inner.flush_due.store((due - 1).max(1), Relaxed),
         }
-        inner.flush_if_due();
     }
 }
 
@@ -278,23 +293,55 @@ impl Inner {
     /// What a new or bumped item is stamped with: the time, or just after the last flush where
     /// that is later. So a flush ends exactly the items stored before it, although the clock
     /// counts whole seconds.
+    ///
+    /// Taken at the beginning of an operation, before it looks whether an item is flushed: a flush
+    /// in between then ends what the operation leaves.
     pub(crate) fn stamp(&self) -> u32 {
-        self.clock.now().max(self.flushed_until.load(Relaxed) + 1)
+        let stamp = self.clock.now().max(self.flushed_until.load(Relaxed).saturating_add(1));
+        // Changes once a second: mostly this is a load.
+        if self.last_stamp.load(Relaxed) < stamp {
+            self.last_stamp.fetch_max(stamp, Relaxed);
+        }
+        stamp
     }
 
     fn flush_now(&self) {
-        let mark = self.stamp();
-        self.flushed_until.fetch_max(mark, Relaxed);
+        // No item has a later stamp. If none was handed out since the last flush, this one finds
+        // nothing to do, however often it is asked for.
+        let mark = self.last_stamp.load(Relaxed);
+        if mark <= self.flushed_until.load(Relaxed) {
+            return;
+        }
+        if mark > self.clock.now().saturating_add(STAMP_LEAD_MAX) {
+            self.remove_all();
+        } else {
+            self.flushed_until.fetch_max(mark, Relaxed);
+        }
+    }
+
+    /// Removes every item, shard by shard.
+    fn remove_all(&self) {
+        for number in 0..self.index.n_shards() {
+            let shard = &mut self.index.lock_shard(number);
+            let ids: Vec<ItemId> = shard.iter().collect();
+            for id in ids {
+                let hash = self.index.hash(self.items.view(id, shard).key());
+                self.unlink(shard, hash, id);
+            }
+        }
     }
 
     pub(crate) fn flush_if_due(&self) {
         let due = self.flush_due.load(Relaxed);
         let is_due = due != 0 && due <= self.clock.now();
         if is_due && self.flush_due.compare_exchange(due, 0, Relaxed, Relaxed).is_ok() {
-            // On time, it ends all there is; late (or asked for a moment in the past), only what
-            // was stored up to its moment.
-            let mark = if due == self.clock.now() { self.stamp() } else { due };
-            self.flushed_until.fetch_max(mark, Relaxed);
+            // On time, it ends all there is; late, only what was stored up to its moment, unless
+            // stamps have run past that.
+            if due == self.clock.now() || self.flushed_until.load(Relaxed) >= due {
+                self.flush_now();
+            } else {
+                self.flushed_until.fetch_max(due, Relaxed);
+            }
         }
     }
 
@@ -354,11 +401,11 @@ impl Inner {
 
     /// Marks an item read; the caller holds its shard lock. The first read sets FETCHED, the next
     /// ACTIVE; an item that turns active in COLD is noted for the maintainer to move.
-    pub(crate) fn bump(&self, id: ItemId, hash: Hash) {
+    pub(crate) fn bump(&self, id: ItemId, hash: Hash, stamp: u32) {
         let items = &self.items;
         if !self.config.segmented {
             items.set_state(id, FETCHED);
-            self.update(id);
+            self.update(id, stamp);
             return;
         }
         let state = items.state(id);
@@ -371,36 +418,32 @@ impl Inner {
         }
         if items.queue(id) != Queue::Cold {
             items.set_state(id, ACTIVE);
-            items.set_time(id, self.stamp());
+            items.set_time(id, stamp);
             return;
         }
-        // The queue holds a reference, so that the id still names this item when it is taken up.
-        if !items.retain(id) {
-            return;
-        }
+        // The queue holds no reference, which would keep evicted memory: whoever takes the id up
+        // looks first whether the index still has it.
         items.set_state(id, ACTIVE);
         if self.bumps.push((id, hash)).is_err() {
             items.clear_state(id, ACTIVE);
-            self.drop_ref(id);
             self.counters.add(Counter::BumpsDropped);
         }
     }
 
     /// Marks an item stored or counted again (memcached's `do_item_update`); the caller holds its
     /// shard lock.
-    pub(crate) fn update(&self, id: ItemId) {
+    pub(crate) fn update(&self, id: ItemId, stamp: u32) {
         let items = &self.items;
         if items.state(id) & LINKED == 0 {
             return;
         }
-        let stamp = self.stamp();
         if self.config.segmented {
             items.set_time(id, stamp);
             if items.queue(id) == Queue::Cold && items.state(id) & ACTIVE != 0 {
                 items.clear_state(id, ACTIVE);
                 self.requeue(id, Queue::Warm);
             }
-        } else if items.time(id) + FLAT_BUMP_SECS < stamp {
+        } else if items.time(id) < stamp.saturating_sub(FLAT_BUMP_SECS) {
             items.set_time(id, stamp);
             self.requeue(id, items.queue(id));
         }
@@ -412,7 +455,9 @@ impl Inner {
         let class = self.lru_class(id);
         self.lru.lock(class, self.items.queue(id)).unlink(&self.items, id, bytes);
         self.items.set_queue(id, to);
-        self.lru.lock(class, to).push_head(&self.items, id, bytes);
+        let mut segment = self.lru.lock(class, to);
+        segment.stats.moves_to_warm += u64::from(to == Queue::Warm);
+        segment.push_head(&self.items, id, bytes);
     }
 
     /// Takes an item out of the index and its list and drops the index's reference.
@@ -442,6 +487,7 @@ impl Inner {
         compare: Option<Cas>,
         new_cas: Option<Cas>,
     ) -> (Counted, Option<ItemId>) {
+        let stamp = self.stamp();
         let Some(id) = self.find_live(shard, hash, key) else {
             return (Counted::NotFound, None);
         };
@@ -472,7 +518,7 @@ impl Inner {
             if self.config.cas {
                 items.set_cas(id, self.cas_or_next(new_cas));
             }
-            self.update(id);
+            self.update(id, stamp);
             return (Counted::Value(value, items.cas(id)), Some(id));
         }
         let flags = items.view(id, shard).flags();
@@ -491,7 +537,7 @@ impl Inner {
         }
         let new = writer.into_id();
         let cas = self.cas_or_next(new_cas);
-        self.relink(shard, hash, id, new, cas);
+        self.relink(shard, hash, id, new, cas, stamp);
         (Counted::Value(value, items.cas(new)), Some(new))
     }
 }

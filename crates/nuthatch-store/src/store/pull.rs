@@ -48,7 +48,7 @@ impl Inner {
             let Some(id) = next else { break };
             // The item may leave the list below.
             next = items.prev(id);
-            let hash = self.index.hash(items.view(id, &segment).key());
+            let hash = self.index.hash(items.key_in_list(id, &segment));
             let Some(mut shard) = self.index.try_lock(hash) else { continue };
             let state = items.state(id);
             if !items.is_unshared(id) {

@@ -9,6 +9,7 @@ use super::{Inner, Store};
 use crate::StoreError;
 use crate::arena::ItemId;
 use crate::counters::{ClassCounter, Counter};
+use crate::index::ShardGuard;
 use crate::item::{Birth, STALE, Sole, TOKEN_SENT};
 
 /// How to store a value.
@@ -87,7 +88,8 @@ impl Reservation {
     ///
     /// # Panics
     ///
-    /// If `n` is more than was given.
+    /// If `n` is more than was given. (Bytes that were given and not written are whatever was in
+    /// that memory before.)
     pub fn filled(&mut self, n: usize) {
         self.0.filled(n);
     }
@@ -156,7 +158,8 @@ impl Store {
         commit: Commit,
     ) -> Result<Committed, StoreError> {
         let inner = &*self.inner;
-        let mut writer = Writer::new(inner, inner.birth(key, item, value.len()))?;
+        let mut writer = Writer::new(inner, inner.birth(key, item, value.len()))
+            .inspect_err(|error| inner.count_refusal(*error))?;
         inner.count_set(writer.id());
         writer.write(value)?;
         inner.commit(writer.into_id(), commit)
@@ -174,13 +177,21 @@ impl Store {
         len: usize,
     ) -> Result<Reservation, StoreError> {
         let birth = self.inner.birth(key, item, len);
-        let writer = Writer::new(Arc::clone(&self.inner), birth)?;
+        let writer = Writer::new(Arc::clone(&self.inner), birth)
+            .inspect_err(|error| self.inner.count_refusal(*error))?;
         self.inner.count_set(writer.id());
         Ok(Reservation(writer))
     }
 }
 
 impl Inner {
+    fn count_refusal(&self, error: StoreError) {
+        self.counters.add(match error {
+            StoreError::TooLarge { .. } => Counter::TooLarge,
+            _ => Counter::NoMemory,
+        });
+    }
+
     fn birth<'a>(&self, key: Key<'a>, item: NewItem, value_len: usize) -> Birth<'a> {
         Birth {
             key: key.as_bytes(),
@@ -200,6 +211,7 @@ impl Inner {
         let key = Key::binary(view.key()).expect("items have keys");
         let hash = self.index.hash(key.as_bytes());
         let shard = &mut self.index.lock(hash);
+        let stamp = self.stamp();
         let old = self.find_live(shard, hash, key);
         let refuse = |stored| {
             self.drop_ref(new);
@@ -220,7 +232,7 @@ impl Inner {
                 return refuse(stored);
             }
             let cas = self.cas_or_next(commit.cas);
-            if !self.link(shard, hash, new, cas) {
+            if !self.link(shard, hash, new, cas, stamp) {
                 return Err(StoreError::NoMemory { class: 0 });
             }
             return Ok(Committed { stored, cas: items.cas(new), len });
@@ -230,7 +242,7 @@ impl Inner {
         match commit.mode {
             StoreMode::Add => {
                 // Somebody wanted it: the old item is bumped.
-                self.update(old);
+                self.update(old, stamp);
                 return refuse(Stored::NotStored);
             }
             StoreMode::Set | StoreMode::Replace => {
@@ -250,11 +262,13 @@ impl Inner {
                 }
             }
             StoreMode::Append | StoreMode::Prepend => {
-                let differs = |compare: Cas| compare.0 != 0 && compare != items.cas(old);
+                // Without CAS numbers there is nothing to compare with.
+                let differs =
+                    |compare: Cas| self.config.cas && compare.0 != 0 && compare != items.cas(old);
                 if commit.compare.is_some_and(differs) {
                     return refuse(Stored::Exists);
                 }
-                let joined = self.concat(old, new, commit.mode);
+                let joined = self.concat(shard, old, new, commit.mode);
                 self.drop_ref(new);
                 let Some((id, joined_len)) = joined else {
                     return Ok(Committed { stored: Stored::NotStored, cas: Cas(0), len });
@@ -264,16 +278,22 @@ impl Inner {
             }
         }
         let cas = self.cas_or_next(commit.cas);
-        self.relink(shard, hash, old, new, cas);
+        self.relink(shard, hash, old, new, cas, stamp);
         Ok(Committed { stored: Stored::Stored, cas: items.cas(new), len })
     }
 
     /// Makes an item of two values, with the key, flags and life span of the old one. The caller
     /// holds the shard lock of `old` and owns `added`. `None` when it would be too large or there
     /// is no memory.
-    fn concat(&self, old: ItemId, added: ItemId, mode: StoreMode) -> Option<(ItemId, usize)> {
+    fn concat(
+        &self,
+        shard: &ShardGuard<'_>,
+        old: ItemId,
+        added: ItemId,
+        mode: StoreMode,
+    ) -> Option<(ItemId, usize)> {
         let owner = Sole;
-        let (old, added) = (self.items.view(old, &owner), self.items.view(added, &owner));
+        let (old, added) = (self.items.view(old, shard), self.items.view(added, &owner));
         let len = old.len() + added.len();
         let birth = Birth {
             key: old.key(),

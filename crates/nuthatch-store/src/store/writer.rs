@@ -5,7 +5,6 @@ use std::ops::Deref;
 use super::Inner;
 use crate::StoreError;
 use crate::arena::ItemId;
-use crate::counters::Counter;
 use crate::item::{Birth, Sole};
 
 /// An item being written; freed if it is dropped before it is handed on.
@@ -20,6 +19,8 @@ pub(crate) struct Writer<S: Deref<Target = Inner>> {
     is_owned: bool,
     len: usize,
     filled: usize,
+    /// How much of the last space given may still be filled.
+    offered: usize,
     chain: Option<Chain>,
 }
 
@@ -39,24 +40,31 @@ impl<S: Deref<Target = Inner>> Writer<S> {
         let bytes = items.total_bytes(birth.key.len(), birth.flags, birth.value_len);
         let limit = store.config.item_size_max;
         if bytes > limit {
-            store.counters.add(Counter::TooLarge);
             return Err(StoreError::TooLarge { bytes, limit });
         }
         let (class, is_chained) = match ladder.class_for(bytes) {
             Some(class) => (class, false),
             None => {
                 let head = items.chain_head_bytes(birth.key.len(), birth.flags);
-                // Even the head may not fit, where chunks are a KiB at most and the key is long.
                 let class =
                     ladder.class_for(head).ok_or(StoreError::TooLarge { bytes: head, limit })?;
                 (class, true)
             }
         };
-        let id = store.alloc(class).inspect_err(|_| store.counters.add(Counter::NoMemory))?;
+        let id = store.alloc(class)?;
         let owner = Sole;
         items.write_new(id, birth, is_chained, &owner);
         let chain = is_chained.then_some(Chain { link: None, failure: None });
-        Ok(Self { store, id, owner, is_owned: true, len: birth.value_len, filled: 0, chain })
+        Ok(Self {
+            store,
+            id,
+            owner,
+            is_owned: true,
+            len: birth.value_len,
+            filled: 0,
+            offered: 0,
+            chain,
+        })
     }
 
     /// How the writer holds its store.
@@ -82,10 +90,12 @@ impl<S: Deref<Target = Inner>> Writer<S> {
     /// has no place ([`failure`](Self::failure)).
     pub(crate) fn space(&mut self) -> &mut [u8] {
         let left = self.left();
+        self.offered = 0;
         if left == 0 {
             return &mut [];
         }
         let Some(chain) = &mut self.chain else {
+            self.offered = left;
             return &mut self.store.items.value_space(self.id, &self.owner)[self.filled..];
         };
         let is_full = chain.link.is_none_or(|(_, used, capacity)| used == capacity);
@@ -106,16 +116,17 @@ impl<S: Deref<Target = Inner>> Writer<S> {
         }
         let (chunk, used, capacity) = chain.link.expect("a link was taken above");
         let to = capacity.min(used + left);
+        self.offered = to - used;
         self.store.items.chain_space(chunk, used, to, &self.owner)
     }
 
     /// Says that the first `n` bytes of [`space`](Self::space) are written.
     pub(crate) fn filled(&mut self, n: usize) {
-        assert!(n <= self.left(), "no more than the value's length is written");
+        assert!(n <= self.offered, "no more than the space given is written");
+        self.offered -= n;
         self.filled += n;
-        if let Some(Chain { link: Some((chunk, used, capacity)), .. }) = &mut self.chain {
+        if let Some(Chain { link: Some((chunk, used, _)), .. }) = &mut self.chain {
             *used += n;
-            assert!(*used <= *capacity, "no more than the space given is written");
             self.store.items.set_chain_used(*chunk, *used);
         }
     }

@@ -69,6 +69,99 @@ fn a_flush_in_the_future_waits() {
 }
 
 #[test]
+fn flushing_again_and_again_moves_nothing() {
+    let store = small().build().unwrap();
+    put(&store, "a", 1);
+    for _ in 0..10_000 {
+        store.flush_all(None);
+    }
+    assert!(store.flushed_until() <= 3);
+    // With items in between the marks move on, but not without end.
+    for n in 0..10_000 {
+        put(&store, "a", 1);
+        store.flush_all(None);
+        assert!(value_of(&store, "a").is_none(), "round {n}");
+    }
+    assert!(store.flushed_until() <= 2 + 3601);
+    put(&store, "a", 1);
+    assert!(value_of(&store, "a").is_some());
+}
+
+#[test]
+fn a_flush_of_a_time_before_the_start_does_nothing_and_of_one_after_it_all() {
+    let store = small().build().unwrap();
+    at(&store, 100);
+    put(&store, "a", 1);
+    store.flush_all(Some(Ttl::at_unix(1_000_000_000)));
+    assert!(value_of(&store, "a").is_some());
+    store.flush_all(Some(Ttl::at_unix(super::UNIX_BASE + 50)));
+    assert!(value_of(&store, "a").is_none());
+}
+
+#[test]
+fn a_late_flush_spares_nothing_that_was_stored_before_it_was_asked_for() {
+    let store = small().build().unwrap();
+    at(&store, 10);
+    for _ in 0..5 {
+        put(&store, "x", 1);
+        store.flush_all(None);
+    }
+    put(&store, "a", 1);
+    store.flush_all(Some(Ttl::secs(2)));
+    at(&store, 20);
+    assert!(value_of(&store, "a").is_none());
+}
+
+#[test]
+fn a_class_full_of_active_items_still_stores() {
+    // Without maintenance nobody takes the queue of bumps up; it must not hold memory.
+    let store = small().build().unwrap();
+    for n in 0..60 {
+        let name = format!("k{}", n % 30);
+        assert!(store.set(key(&name), &[0; 66_000], Set::default()).is_ok(), "{n}");
+        for _ in 0..3 {
+            value_of(&store, &name);
+        }
+    }
+    for n in 0..300 {
+        let name = format!("new{n}");
+        assert!(store.set(key(&name), &[0; 66_000], Set::default()).is_ok(), "{n}");
+        value_of(&store, &name);
+        value_of(&store, &name);
+    }
+    store.audit(Some(0));
+}
+
+#[test]
+#[should_panic(expected = "no more than the space given is written")]
+fn filling_what_was_not_given_is_caught() {
+    let store = Store::builder().memory_limit(8 << 20).item_size_max(4 << 20).build().unwrap();
+    let mut place = store.reserve(key("a"), NewItem::default(), 2 << 20).unwrap();
+    place.filled(2 << 20);
+}
+
+#[test]
+fn pieces_can_be_asked_for_by_number() {
+    let store = small().slab_chunk_max(4 << 10).build().unwrap();
+    let value: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+    store.set(key("a"), &value, Set::default()).unwrap();
+    let pin = store.get(key("a"), |item| item.pin().unwrap()).unwrap();
+    let pieces: Vec<u8> = (0..).map_while(|n| pin.piece(n)).flatten().copied().collect();
+    assert!(pieces == value);
+    put(&store, "b", 3);
+    let pin = store.get(key("b"), |item| item.pin().unwrap()).unwrap();
+    assert_eq!((pin.piece(0), pin.piece(1)), (Some(&b"vvv"[..]), None));
+}
+
+#[test]
+fn without_cas_numbers_an_append_compares_with_nothing() {
+    let store = small().cas(false).build().unwrap();
+    put(&store, "a", 1);
+    let append = Set { mode: StoreMode::Append, compare: Some(Cas(5)), ..Set::default() };
+    assert_eq!(store.set(key("a"), b"w", append).unwrap().stored, Stored::Stored);
+}
+
+#[test]
 fn a_full_store_evicts_the_oldest() {
     let store = small().build().unwrap();
     for n in 0..100 {

@@ -252,19 +252,17 @@ impl World {
             }
             Op::Flush(exptime) => {
                 let when = exptime.map(Ttl::from_exptime);
-                if when.is_some_and(|when| (2..=self.now).contains(&self.deadline(when))) {
-                    // A moment in the past: only what is older dies, which the model cannot tell.
-                    return;
-                }
                 store.flush_all(when);
-                match when.map_or(0, |when| self.deadline(when)) {
-                    0 | 1 => {
-                        self.flush_due = None;
-                        self.model.clear();
-                    }
-                    due => self.flush_due = Some(due - 1),
+                self.flush_due = None;
+                match when {
+                    None | Some(Ttl::PAST | Ttl::NEVER) => self.model.clear(),
+                    Some(when) => match self.deadline(when) - 1 {
+                        // Before the clock began.
+                        0 => {}
+                        mark if mark <= self.now => self.model.clear(),
+                        mark => self.flush_due = Some(mark),
+                    },
                 }
-                self.flush_if_due();
             }
             Op::Tick(secs) => {
                 // One second at a time: a flush comes due at its second.
@@ -417,6 +415,8 @@ impl World {
         };
         let (value, cas) = match counted {
             Counted::Value(value, cas) => (value, cas),
+            // What stands behind a number and a space does not matter, but a chain is no number.
+            Counted::NonNumeric if entry.value.len() > 60_000 => return,
             other => {
                 assert_eq!(other, Counted::NoMemory);
                 return;
