@@ -82,8 +82,11 @@ pub(crate) struct Connection<H: Handler> {
     is_lent: bool,
     /// The first byte the client sent, which says what it speaks.
     first: Option<u8>,
-    /// Ends the wait for a silent client; made anew for each wait, and only where there is a limit.
+    /// Ends the wait for a silent client; made anew after each request, and only where there is a
+    /// limit.
     silence: Option<Pin<Box<Sleep>>>,
+    /// What the session had done when that was made.
+    n_steps: u32,
     worker: Rc<Worker<H>>,
     /// Dropped with the connection, however that ends.
     _present: Present,
@@ -113,6 +116,7 @@ impl<H: Handler> Connection<H> {
             is_lent: false,
             first: None,
             silence: None,
+            n_steps: 0,
             worker,
             _present: present,
         }
@@ -127,11 +131,16 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// Whether a TCP client has been silent for too long between two requests.
+    /// Whether a TCP client has asked nothing for too long. Half a request is nothing; part of a
+    /// large value is something.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(timeout) = self.worker.settings.idle_timeout else { return Poll::Pending };
-        if !self.session.is_idle() || !matches!(self.stream.peer(), Peer::Tcp(_)) {
+        if !matches!(self.stream.peer(), Peer::Tcp(_)) {
             return Poll::Pending;
+        }
+        if self.n_steps != self.session.n_steps() || self.session.is_in_value() {
+            self.n_steps = self.session.n_steps();
+            self.silence = None;
         }
         let sleep = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(sleep.as_mut().poll(cx));
@@ -199,10 +208,7 @@ impl<H: Handler> Future for Connection<H> {
         loop {
             match this.stage {
                 Stage::Read => match this.poll_read(cx) {
-                    Poll::Ready(Ok(n)) if n > 0 && this.is_text() => {
-                        this.silence = None;
-                        this.stage = Stage::Process;
-                    }
+                    Poll::Ready(Ok(n)) if n > 0 && this.is_text() => this.stage = Stage::Process,
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return this.poll_silence(cx),
                 },

@@ -137,6 +137,7 @@ impl Telemetry {
         now.total_connections -= base.total_connections;
         now.rejected_connections -= base.rejected_connections;
         now.listen_disabled_num -= base.listen_disabled_num;
+        now.time_in_listen_disabled_us -= base.time_in_listen_disabled_us;
         now.bytes_read -= base.bytes_read;
         now.bytes_written -= base.bytes_written;
         now.conn_yields -= base.conn_yields;

@@ -176,18 +176,17 @@ impl Server {
             let thread = std::thread::Builder::new().name(format!("nuthatch-{number}")).spawn(
                 move || {
                     let runtime = match local_runtime() {
-                        Ok(runtime) => {
-                            // The receiver waits; if it is gone there is no server any more.
-                            let _ = ready.send(Ok(()));
-                            runtime
-                        }
+                        Ok(runtime) => runtime,
                         Err(error) => {
+                            // The receiver waits; if it is gone there is no server any more.
                             let _ = ready.send(Err(error));
                             return;
                         }
                     };
+                    let handler = make_handler();
+                    let _ = ready.send(Ok(()));
                     let worker = Rc::new(Worker {
-                        handler: RefCell::new(make_handler()),
+                        handler: RefCell::new(handler),
                         pool: RefCell::default(),
                         settings,
                         telemetry,

@@ -145,6 +145,7 @@ pub struct Session<H: Handler> {
     needs_login: bool,
     queue: SendQueue<H::Pin>,
     next_ticket: u32,
+    n_steps: u32,
 }
 
 /// What the next byte of input is.
@@ -194,6 +195,7 @@ impl<H: Handler> Session<H> {
             needs_login: false,
             queue: SendQueue::new(),
             next_ticket: 0,
+            n_steps: 0,
         }
     }
 
@@ -235,6 +237,18 @@ impl<H: Handler> Session<H> {
     /// Only such a connection is closed for being idle.
     pub fn is_idle(&self) -> bool {
         self.start == self.end && self.queue.is_empty() && matches!(self.state, State::Line)
+    }
+
+    /// How many steps the session has taken, wrapping: requests answered, and parts of very long
+    /// ones. A driver that counts silence looks whether this has changed.
+    pub fn n_steps(&self) -> u32 {
+        self.n_steps
+    }
+
+    /// Whether bytes of a large value are arriving, or are being skipped. Such a client is busy
+    /// although its request takes long to complete.
+    pub fn is_in_value(&self) -> bool {
+        matches!(self.state, State::Body(_) | State::Swallow { .. })
     }
 
     /// How many bytes are queued for sending.
@@ -292,7 +306,10 @@ impl<H: Handler> Session<H> {
                 return Want::Yield;
             }
             match self.step(handler, &mut scratch) {
-                Step::Done => left = left.saturating_sub(1),
+                Step::Done => {
+                    left = left.saturating_sub(1);
+                    self.n_steps = self.n_steps.wrapping_add(1);
+                }
                 Step::Starved => {
                     return if self.queue.is_ready() { Want::Write } else { Want::Read };
                 }

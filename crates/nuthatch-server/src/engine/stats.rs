@@ -209,5 +209,6 @@ fn seconds(time: TimeVal) -> String {
 }
 
 fn since(counter: &std::sync::atomic::AtomicU64, base: &std::sync::atomic::AtomicU64) -> u64 {
-    counter.load(Relaxed) - base.load(Relaxed)
+    // Another worker may be resetting.
+    counter.load(Relaxed).saturating_sub(base.load(Relaxed))
 }
