@@ -178,8 +178,6 @@ enum Step {
     Done,
     /// More input is needed.
     Starved,
-    /// The client asked to be sent everything now.
-    Flush,
 }
 
 impl<H: Handler> Session<H> {
@@ -313,8 +311,6 @@ impl<H: Handler> Session<H> {
                 Step::Starved => {
                     return if self.queue.is_ready() { Want::Write } else { Want::Read };
                 }
-                Step::Flush if self.queue.is_ready() => return Want::Write,
-                Step::Flush => {}
             }
         }
     }
@@ -543,9 +539,11 @@ impl<H: Handler> Session<H> {
                 Step::Done
             }
             Parsed::Noop => {
+                // memcached sends what is queued at once. Here that happens anyway when the input
+                // at hand is used up, and a write for each `mn` of a batch would be dear.
                 self.queue.arena.extend_from_slice(b"MN\r\n");
                 self.consume(line_len);
-                Step::Flush
+                Step::Done
             }
             Parsed::Quit | Parsed::Alien => {
                 self.consume(line_len);

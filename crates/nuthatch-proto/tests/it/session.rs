@@ -228,11 +228,13 @@ fn the_budget_bounds_a_call() {
 }
 
 #[test]
-fn mn_asks_to_be_sent_at_once() {
+fn a_batch_of_mn_is_one_write_and_keeps_to_the_budget() {
     let (mut model, mut session) = (Model::default(), Session::new());
-    feed(&mut session, b"mn\r\nversion\r\n");
-    assert_eq!(session.process(&mut model, 20), Want::Write);
-    assert_eq!(session.queued_bytes(), 4);
+    feed(&mut session, &b"mn\r\n".repeat(5));
+    assert_eq!(session.process(&mut model, 2), Want::Yield);
+    assert_eq!(session.process(&mut model, 2), Want::Yield);
+    assert_eq!(session.process(&mut model, 2), Want::Write);
+    assert_eq!(session.queued_bytes(), 5 * 4);
 }
 
 #[test]
