@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use nuthatch_proto::{Buffers, Handler, Session, Want};
 use nuthatch_transport::{Peer, Stream};
 use tokio::time::Sleep;
 
+use crate::Telemetry;
 use crate::counters::WorkerTally;
 use crate::options::Protocol;
 use crate::server::Present;
@@ -30,7 +32,7 @@ pub(crate) struct Worker<H> {
     pub(crate) handler: RefCell<H>,
     pub(crate) pool: RefCell<Vec<Buffers>>,
     pub(crate) settings: ConnectionSettings,
-    pub(crate) telemetry: std::sync::Arc<crate::Telemetry>,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) number: usize,
 }
 
@@ -179,12 +181,10 @@ impl<H: Handler> Connection<H> {
             if n_slices == 0 {
                 return Poll::Ready(Ok(()));
             }
-            let n = match self.stream.poll_write(cx, &slices[..n_slices]) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => n,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            };
+            let n = ready!(self.stream.poll_write(cx, &slices[..n_slices]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
             self.session.sent(n);
             self.worker.tally().bytes_written.add(n as u64);
         }
@@ -246,8 +246,7 @@ impl<H: Handler> Unpin for Connection<H> {}
 impl<H: Handler> Drop for Connection<H> {
     fn drop(&mut self) {
         tracing::trace!(worker = self.worker.number, peer = %self.stream.peer(), "connection closed");
-        let is_panic = std::thread::panicking();
-        if is_panic {
+        if std::thread::panicking() {
             self.worker.tally().panics.add(1);
         }
         self.reclaim();

@@ -76,6 +76,12 @@ impl Index {
         ShardGuard { table: self.shards[self.shard_of(hash)].0.lock(), index: self }
     }
 
+    /// Waits for the shard of a key, and gives the key's hash with it.
+    pub(crate) fn lock_key(&self, key: &[u8]) -> (Hash, ShardGuard<'_>) {
+        let hash = self.hash(key);
+        (hash, self.lock(hash))
+    }
+
     /// Takes the shard of a hash if nobody has it; for those who already hold an LRU lock.
     pub(crate) fn try_lock(&self, hash: Hash) -> Option<ShardGuard<'_>> {
         let table = self.shards[self.shard_of(hash)].0.try_lock()?;

@@ -158,7 +158,7 @@ enum State<S> {
     Swallow { left: usize, line: &'static str, noreply: bool },
     /// More keys of a retrieval, `len` bytes up to and including its line end.
     Keys { len: usize, with_cas: bool, touch: Option<Ttl> },
-    /// Not for this session, at least for now.
+    /// Not for this session until it is resumed.
     Stream,
     /// Not read any more.
     Closing,

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use nuthatch_proto::{Admin, ArgError, Cachedump, DebugTime, Detail, Outcome, Reply, Stats};
+use nuthatch_proto::{Admin, ArgError, DebugTime, Outcome, Reply, Stats};
 use nuthatch_store::types::Ttl;
 
 use super::{Engine, ItemPin};
-use crate::options::MEMCACHED_VERSION;
+use crate::options::VERSION_LINE;
 
 /// What a command gets that this server does not know: what memcached answers when it was built
 /// without the feature.
@@ -16,7 +16,7 @@ impl Engine {
     pub(super) fn admin(&self, admin: Admin<'_>, reply: &mut Reply<'_, ItemPin>) -> Outcome {
         let shared = &self.shared;
         match admin {
-            Admin::Version => reply.line(concat_version()),
+            Admin::Version => reply.line(VERSION_LINE),
             Admin::Stats(stats) => self.stats(stats, reply),
             Admin::Verbosity(level) => {
                 let level = u8::try_from(level).unwrap_or(2).min(2);
@@ -99,9 +99,7 @@ impl Engine {
             // What is not counted is not shown: memcached says so of sizes, and an `ERROR` for
             // the others is what a server without them answers.
             Stats::Sizes => reply.stat("sizes_status", "disabled"),
-            Stats::Detail(Ok(Detail::On | Detail::Off | Detail::Dump))
-            | Stats::Cachedump(Ok(Cachedump { .. }))
-            | _ => {
+            _ => {
                 reply.error(UNKNOWN);
                 return;
             }
@@ -123,11 +121,4 @@ impl Engine {
         self.store.set_clock(clock.read());
         reply.line("OK");
     }
-}
-
-/// `VERSION` and memcached's version number.
-fn concat_version() -> &'static str {
-    const LINE: &str = "VERSION 1.6.45";
-    const _: () = assert!(LINE.len() == "VERSION ".len() + MEMCACHED_VERSION.len());
-    LINE
 }

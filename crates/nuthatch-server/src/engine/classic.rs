@@ -2,10 +2,9 @@
 
 use nuthatch_proto::{Get, Reply, Set};
 use nuthatch_store::types::{Arith, Key, StoreMode};
-use nuthatch_store::{Commit, Counted, Item, NewItem, Reservation, StoreError};
+use nuthatch_store::{Commit, Counted, Item, NewItem};
 
-use super::{Engine, Incoming, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Outgoing, outgoing};
-use super::{store_error, value_of};
+use super::{Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Outgoing, outgoing, value_of};
 
 impl Engine {
     pub(super) fn get(&self, get: Get<'_>, reply: &mut Reply<'_, ItemPin>) {
@@ -35,37 +34,15 @@ impl Engine {
         reply: &mut Reply<'_, ItemPin>,
     ) {
         let commit = Commit { mode: set.mode, compare: set.cas, ..Commit::default() };
-        let stored = match value_of(set.value, sink) {
-            Incoming::Here(value) => self
-                .store
-                .put(set.key, value, new_item(set), commit)
-                .inspect_err(|error| self.after_failed_set(set, *error)),
-            Incoming::Reserved(place) => place.commit(commit),
-        };
-        match stored {
+        let value = value_of(set.value, sink);
+        match self.store_value(set.key, value, new_item(set), commit, drops_old(set)) {
             Ok(committed) => reply.stored(committed.stored),
-            Err(error) => reply.error(store_error(error)),
+            Err(line) => reply.error(line),
         }
     }
 
-    pub(super) fn reserve_set(
-        &self,
-        set: &Set<'_>,
-        len: usize,
-    ) -> Result<Reservation, &'static str> {
-        self.store.reserve(set.key, new_item(set), len).map_err(|error| {
-            self.after_failed_set(set, error);
-            store_error(error)
-        })
-    }
-
-    /// A value that was to be replaced does not outlive the failure of its replacement. Only `set`
-    /// takes it away, as in memcached: the other verbs depend on what is there.
-    fn after_failed_set(&self, set: &Set<'_>, error: StoreError) {
-        let failed_at_start = !matches!(error, StoreError::NoMemoryForRest { .. });
-        if failed_at_start && set.mode == StoreMode::Set && set.cas.is_none() {
-            self.store.discard(set.key);
-        }
+    pub(super) fn reserve_set(&self, set: &Set<'_>, len: usize) -> Result<ItemSink, &'static str> {
+        self.reserve_value(set.key, new_item(set), len, drops_old(set))
     }
 
     pub(super) fn arith(
@@ -86,4 +63,10 @@ impl Engine {
 
 fn new_item(set: &Set<'_>) -> NewItem {
     NewItem { flags: set.flags, ttl: set.ttl, key_is_binary: false }
+}
+
+/// Only a failed `set` takes the old value away, as in memcached: the other verbs depend on what is
+/// there.
+fn drops_old(set: &Set<'_>) -> bool {
+    set.mode == StoreMode::Set && set.cas.is_none()
 }

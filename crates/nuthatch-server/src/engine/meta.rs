@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use nuthatch_proto::{DebugFacts, ItemFacts, Meta, MetaFlags, MetaSet, MetaStatus, Reply};
 use nuthatch_store::types::{Key, StoreMode};
-use nuthatch_store::{
-    Commit, Counted, MetaArith, MetaDelete, MetaGet, NewItem, Reservation, StoreError,
-};
+use nuthatch_store::{Commit, Counted, MetaArith, MetaDelete, MetaGet, NewItem};
 
-use super::{Engine, Incoming, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Outgoing, outgoing};
-use super::{store_error, value_of};
+use super::{Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Outgoing, outgoing, value_of};
+
+/// In every mode, as in memcached, the old value does not outlive a failed `ms`.
+const DROPS_OLD: bool = true;
 
 impl Engine {
     pub(super) fn meta_get(&self, meta: &Meta<'_>, reply: &mut Reply<'_, ItemPin>) {
@@ -59,24 +59,17 @@ impl Engine {
         reply: &mut Reply<'_, ItemPin>,
     ) {
         let flags = &set.meta.flags;
-        // Without a number to compare with there is no lower one.
         let commit = Commit {
             mode: set.mode,
             compare: flags.compare(),
-            allow_stale: flags.is_invalidate() && flags.compare().is_some(),
+            allow_stale: flags.is_invalidate(),
             cas: flags.explicit_cas(),
             vivify: flags.vivify().is_some(),
         };
-        let stored = match value_of(set.value, sink) {
-            Incoming::Here(value) => self
-                .store
-                .put(set.meta.key, value, new_item(set), commit)
-                .inspect_err(|error| self.after_failed_meta_set(set, *error)),
-            Incoming::Reserved(place) => place.commit(commit),
-        };
-        match stored {
+        let value = value_of(set.value, sink);
+        match self.store_value(set.meta.key, value, new_item(set), commit, DROPS_OLD) {
             Ok(done) => reply.meta_stored(done.stored, done.cas, done.len),
-            Err(error) => reply.error(store_error(error)),
+            Err(line) => reply.error(line),
         }
     }
 
@@ -84,18 +77,8 @@ impl Engine {
         &self,
         set: &MetaSet<'_>,
         len: usize,
-    ) -> Result<Reservation, &'static str> {
-        self.store.reserve(set.meta.key, new_item(set), len).map_err(|error| {
-            self.after_failed_meta_set(set, error);
-            store_error(error)
-        })
-    }
-
-    /// In every mode, as in memcached, the old value does not outlive a failed `ms`.
-    fn after_failed_meta_set(&self, set: &MetaSet<'_>, error: StoreError) {
-        if !matches!(error, StoreError::NoMemoryForRest { .. }) {
-            self.store.discard(set.meta.key);
-        }
+    ) -> Result<ItemSink, &'static str> {
+        self.reserve_value(set.meta.key, new_item(set), len, DROPS_OLD)
     }
 
     pub(super) fn meta_delete(&self, meta: &Meta<'_>, reply: &mut Reply<'_, ItemPin>) {

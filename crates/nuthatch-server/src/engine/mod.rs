@@ -11,7 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use nuthatch_proto::{Handler, Outcome, Pinned, Reply, Request, Sink, Value};
-use nuthatch_store::{Item, ItemGuard, MaintenanceThread, Reservation, Store, StoreError};
+use nuthatch_store::types::Key;
+use nuthatch_store::{
+    Commit, Committed, Item, ItemGuard, MaintenanceThread, NewItem, Reservation, Store, StoreError,
+};
 
 use crate::options::Options;
 use crate::{Stop, Telemetry};
@@ -161,12 +164,11 @@ impl Handler for Engine {
     }
 
     fn reserve(&mut self, request: &Request<'_>, len: usize) -> Result<ItemSink, &'static str> {
-        let reserved = match request {
+        match request {
             Request::Set(set) => self.reserve_set(set, len),
             Request::MetaSet(set) => self.reserve_meta_set(set, len),
-            _ => return Err("ERROR"),
-        };
-        reserved.map(ItemSink)
+            _ => Err("ERROR"),
+        }
     }
 
     fn commit(
@@ -176,6 +178,46 @@ impl Handler for Engine {
         reply: &mut Reply<'_, ItemPin>,
     ) -> Outcome {
         self.answer(request, Some(sink), reply)
+    }
+}
+
+impl Engine {
+    /// Puts a value in its place, or gives the line that says why not. `drops_old` as in
+    /// [`after_failure`](Self::after_failure).
+    fn store_value(
+        &self,
+        key: Key<'_>,
+        value: Incoming<'_>,
+        item: NewItem,
+        commit: Commit,
+        drops_old: bool,
+    ) -> Result<Committed, &'static str> {
+        let stored = match value {
+            Incoming::Here(value) => self.store.put(key, value, item, commit),
+            Incoming::Reserved(place) => return place.commit(commit).map_err(store_error),
+        };
+        stored.map_err(|error| self.after_failure(key, error, drops_old))
+    }
+
+    /// Takes memory for a value that is still arriving, or gives the line that says why not.
+    fn reserve_value(
+        &self,
+        key: Key<'_>,
+        item: NewItem,
+        len: usize,
+        drops_old: bool,
+    ) -> Result<ItemSink, &'static str> {
+        let reserved = self.store.reserve(key, item, len);
+        reserved.map(ItemSink).map_err(|error| self.after_failure(key, error, drops_old))
+    }
+
+    /// The answer to a store for which there was no place. With `drops_old`, the value that was to
+    /// be replaced does not outlive that.
+    fn after_failure(&self, key: Key<'_>, error: StoreError, drops_old: bool) -> &'static str {
+        if drops_old && !matches!(error, StoreError::NoMemoryForRest { .. }) {
+            self.store.discard(key);
+        }
+        store_error(error)
     }
 }
 

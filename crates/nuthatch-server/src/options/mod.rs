@@ -352,9 +352,19 @@ impl UsageError {
     }
 }
 
+/// The version number, for constants that are made of it.
+macro_rules! memcached_version {
+    () => {
+        "1.6.45"
+    };
+}
+
 /// The memcached version whose protocol is spoken; clients compare it, so `-V` and `version` say
 /// it and not ours.
-pub const MEMCACHED_VERSION: &str = "1.6.45";
+pub const MEMCACHED_VERSION: &str = memcached_version!();
+
+/// The answer to `version`.
+pub(crate) const VERSION_LINE: &str = concat!("VERSION ", memcached_version!());
 
 /// This crate's own version.
 pub const NUTHATCH_VERSION: &str = env!("CARGO_PKG_VERSION");

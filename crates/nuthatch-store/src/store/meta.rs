@@ -131,8 +131,7 @@ impl Store {
     ) -> Option<R> {
         let inner = &*self.inner;
         let items = &inner.items;
-        let hash = inner.index.hash(key.as_bytes());
-        let shard = &mut inner.index.lock(hash);
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let clock = inner.clock.read();
         let stamp = inner.stamp();
         let mut was_made = false;
@@ -193,8 +192,7 @@ impl Store {
     pub fn meta_delete(&self, key: Key<'_>, ask: MetaDelete) -> Result<Deleted, crate::StoreError> {
         let inner = &*self.inner;
         let items = &inner.items;
-        let hash = inner.index.hash(key.as_bytes());
-        let shard = &mut inner.index.lock(hash);
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let stamp = inner.stamp();
         let Some(mut id) = inner.find_live(shard, hash, key) else {
             inner.counters.add(Counter::DeleteMisses);
@@ -214,7 +212,7 @@ impl Store {
                 key_is_binary: items.view(id, shard).key_is_binary(),
             };
             let empty = Writer::new(inner, birth)?.into_id();
-            let cas = ask.cas.unwrap_or_else(|| items.cas(id));
+            let cas = ask.cas.filter(|cas| cas.0 != 0).unwrap_or_else(|| items.cas(id));
             inner.relink(shard, hash, id, empty, cas, stamp);
             id = empty;
         }
@@ -239,10 +237,8 @@ impl Store {
     pub fn meta_count(&self, key: Key<'_>, ask: MetaArith) -> MetaNumber {
         let inner = &*self.inner;
         let items = &inner.items;
-        let hash = inner.index.hash(key.as_bytes());
-        let shard = &mut inner.index.lock(hash);
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let clock = inner.clock.read();
-        let stamp = inner.stamp();
         let (mut counted, mut id) =
             inner.count(shard, hash, key, ask.direction, ask.delta, ask.compare, ask.cas);
         let mut was_made = false;
@@ -265,7 +261,7 @@ impl Store {
                     {
                         let new = writer.into_id();
                         let cas = inner.cas_or_next(ask.cas);
-                        if inner.link(shard, hash, new, cas, stamp) {
+                        if inner.link(shard, hash, new, cas, inner.stamp()) {
                             counted = Counted::Value(initial, items.cas(new));
                             id = Some(new);
                             was_made = true;

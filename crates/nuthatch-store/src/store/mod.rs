@@ -153,8 +153,7 @@ impl Store {
     /// [`pin`](Item::pin), and must not call the store, which could wait for that very lock.
     pub fn get<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         let inner = &*self.inner;
-        let hash = inner.index.hash(key.as_bytes());
-        let shard = &mut inner.index.lock(hash);
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         inner.counters.add(Counter::Gets);
         let stamp = inner.stamp();
         let Some(id) = inner.find_live(shard, hash, key) else {
@@ -175,8 +174,7 @@ impl Store {
         f: impl FnOnce(Item<'_>) -> R,
     ) -> Option<R> {
         let inner = &*self.inner;
-        let hash = inner.index.hash(key.as_bytes());
-        let shard = &mut inner.index.lock(hash);
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         inner.counters.add(Counter::Touches);
         let stamp = inner.stamp();
         let Some(id) = inner.find_live(shard, hash, key) else {
@@ -193,8 +191,7 @@ impl Store {
     /// the store.
     pub fn peek<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>, MetaHit) -> R) -> Option<R> {
         let inner = &*self.inner;
-        let hash = inner.index.hash(key.as_bytes());
-        let shard = &mut inner.index.lock(hash);
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let id = inner.find_live(shard, hash, key)?;
         let hit = inner.standing(id);
         Some(f(Item::new(&self.inner, inner.items.view(id, shard)), hit))
@@ -208,8 +205,7 @@ impl Store {
     /// Removes an item.
     pub fn delete(&self, key: Key<'_>) -> Deleted {
         let inner = &*self.inner;
-        let hash = inner.index.hash(key.as_bytes());
-        let shard = &mut inner.index.lock(hash);
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let Some(id) = inner.find_live(shard, hash, key) else {
             inner.counters.add(Counter::DeleteMisses);
             return Deleted::NotFound;
@@ -223,8 +219,7 @@ impl Store {
     /// so that it does not outlive the one that was meant to replace it.
     pub fn discard(&self, key: Key<'_>) {
         let inner = &*self.inner;
-        let hash = inner.index.hash(key.as_bytes());
-        let shard = &mut inner.index.lock(hash);
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         if let Some(id) = inner.find_live(shard, hash, key) {
             inner.unlink(shard, hash, id);
         }
@@ -234,8 +229,7 @@ impl Store {
     /// it stands if it fits, padded with spaces.
     pub fn count(&self, key: Key<'_>, direction: Arith, delta: u64) -> Counted {
         let inner = &*self.inner;
-        let hash = inner.index.hash(key.as_bytes());
-        let shard = &mut inner.index.lock(hash);
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let counted = inner.count(shard, hash, key, direction, delta, None, None).0;
         if counted == Counted::NotFound {
             inner.counters.add(miss_counter(direction));
@@ -252,17 +246,15 @@ impl Store {
         let inner = &*self.inner;
         let clock = inner.clock.read();
         let moment = match when {
-            None | Some(Ttl::PAST) => clock.now,
+            None | Some(Ttl::PAST | Ttl::NEVER) => clock.now,
             Some(when) => when.deadline(clock),
         };
-        // memcached's mark is the second before, and holds from then on.
-        match moment.saturating_sub(1) {
-            0 if when != Some(Ttl::NEVER) => inner.flush_due.store(0, Relaxed),
-            mark if mark > clock.now => inner.flush_due.store(mark, Relaxed),
-            _ => {
-                inner.flush_due.store(0, Relaxed);
-                inner.flush_now();
-            }
+        // memcached's mark is the second before, and holds from then on; 0 is before the start.
+        let mark = moment - 1;
+        let is_later = mark > clock.now;
+        inner.flush_due.store(if is_later { mark } else { 0 }, Relaxed);
+        if mark > 0 && !is_later {
+            inner.flush_now();
         }
     }
 }

@@ -209,8 +209,7 @@ impl Inner {
         let view = items.view(new, &owner);
         let len = view.len();
         let key = Key::binary(view.key()).expect("items have keys");
-        let hash = self.index.hash(key.as_bytes());
-        let shard = &mut self.index.lock(hash);
+        let (hash, ref mut shard) = self.index.lock_key(key.as_bytes());
         let stamp = self.stamp();
         let old = self.find_live(shard, hash, key);
         let refuse = |stored| {

@@ -46,9 +46,8 @@ impl<S: Deref<Target = Inner>> Writer<S> {
             Some(class) => (class, false),
             None => {
                 let head = items.chain_head_bytes(birth.key.len(), birth.flags);
-                let class =
-                    ladder.class_for(head).ok_or(StoreError::TooLarge { bytes: head, limit })?;
-                (class, true)
+                let class = ladder.class_for(head);
+                (class.expect("a head is below 300 bytes, the largest chunk at least 1 KiB"), true)
             }
         };
         let id = store.alloc(class)?;
