@@ -24,6 +24,14 @@ const SLICES_MAX: usize = 64;
 /// Pairs of buffers a worker keeps for connections that become readable; 24 KiB each.
 const POOL_MAX: usize = 64;
 
+/// How long a client that has closed its sending side is kept for answers that are still to come.
+/// Most such clients are gone; the others (`printf … | nc -N`) wait for what they asked.
+const LINGER_MAX: Duration = Duration::from_secs(10);
+
+/// How long a client that has been given a feed may take nothing of it; memcached's figure. A dump
+/// keeps others from dumping meanwhile.
+const STALL_MAX: Duration = Duration::from_secs(1800);
+
 /// The first byte of every binary request.
 const BINARY_MAGIC: u8 = 0x80;
 
@@ -84,11 +92,15 @@ pub(crate) struct Connection<H: Handler> {
     is_lent: bool,
     /// The first byte the client sent, which says what it speaks.
     first: Option<u8>,
-    /// Ends the wait for a silent client; made anew after each request, and only where there is a
-    /// limit.
-    silence: Option<Pin<Box<Sleep>>>,
-    /// What the session had done when that was made.
+    /// Ends the wait for a client that is silent, gone, or does not read; made anew whenever it
+    /// has done something, and only where there is a limit.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What the session had done when that was made, if it is for silence.
     n_steps: u32,
+    /// The client has closed its sending side, and waits for answers that are still to come.
+    is_ending: bool,
+    /// A feed has had its turn: others come first.
+    has_fed: bool,
     worker: Rc<Worker<H>>,
     /// Dropped with the connection, however that ends.
     _present: Present,
@@ -101,6 +113,10 @@ enum Stage {
     Process,
     /// Sending the answers.
     Flush,
+    /// Waiting for an answer that somebody still has to find.
+    Wait,
+    /// Asking a feed for more.
+    Feed,
 }
 
 impl<H: Handler> Connection<H> {
@@ -117,8 +133,10 @@ impl<H: Handler> Connection<H> {
             protocol,
             is_lent: false,
             first: None,
-            silence: None,
+            timer: None,
             n_steps: 0,
+            is_ending: false,
+            has_fed: false,
             worker,
             _present: present,
         }
@@ -142,12 +160,29 @@ impl<H: Handler> Connection<H> {
         }
         if self.n_steps != self.session.n_steps() || self.session.is_in_value() {
             self.n_steps = self.session.n_steps();
-            self.silence = None;
+            self.timer = None;
         }
-        let sleep = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(sleep.as_mut().poll(cx));
+        ready!(self.poll_timer(cx, timeout));
         self.worker.tally().idle_kicks.add(1);
         Poll::Ready(())
+    }
+
+    /// Whether `limit` has passed since the timer was last reset.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
+        let sleep = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        sleep.as_mut().poll(cx)
+    }
+
+    /// Takes in what the client sends while something else is being waited for, as far as there is
+    /// room: to learn whether it is still there. `Ready` once it has said that it sends no more,
+    /// or is lost.
+    fn poll_presence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.session.has_room() {
+            if ready!(self.poll_read(cx))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
     }
 
     /// Reads what there is. While there is nothing, an idle session holds no buffers.
@@ -181,13 +216,35 @@ impl<H: Handler> Connection<H> {
             if n_slices == 0 {
                 return Poll::Ready(Ok(()));
             }
-            let n = ready!(self.stream.poll_write(cx, &slices[..n_slices]))?;
+            let n = match self.stream.poll_write(cx, &slices[..n_slices])? {
+                Poll::Ready(n) => n,
+                Poll::Pending if self.session.has_feed() => {
+                    ready!(self.poll_timer(cx, STALL_MAX));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Poll::Pending => return Poll::Pending,
+            };
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.timer = None;
             self.session.sent(n);
             self.worker.tally().bytes_written.add(n as u64);
         }
+    }
+
+    /// The client sends no more, but answers are owed to it.
+    fn begin_end(&mut self) {
+        self.is_ending = true;
+        self.timer = None;
+    }
+
+    /// `Ready` when nothing is owed any more, or it takes too long.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.session.n_owed() == 0 {
+            return Poll::Ready(());
+        }
+        self.poll_timer(cx, LINGER_MAX)
     }
 
     fn reclaim(&mut self) {
@@ -207,11 +264,26 @@ impl<H: Handler> Future for Connection<H> {
         let this = self.get_mut();
         loop {
             match this.stage {
-                Stage::Read => match this.poll_read(cx) {
-                    Poll::Ready(Ok(n)) if n > 0 && this.is_text() => this.stage = Stage::Process,
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return this.poll_silence(cx),
-                },
+                Stage::Read => {
+                    if this.session.poll_late(cx).is_ready() {
+                        this.stage = Stage::Process;
+                        continue;
+                    }
+                    let is_owed = this.session.n_owed() > 0;
+                    if this.is_ending {
+                        ready!(this.poll_end(cx));
+                        return Poll::Ready(());
+                    }
+                    match this.poll_read(cx) {
+                        Poll::Ready(Ok(n)) if n > 0 && this.is_text() => {
+                            this.stage = Stage::Process;
+                        }
+                        Poll::Ready(Ok(0)) if is_owed => this.begin_end(),
+                        Poll::Ready(_) => return Poll::Ready(()),
+                        Poll::Pending if is_owed => return Poll::Pending,
+                        Poll::Pending => return this.poll_silence(cx),
+                    }
+                }
                 Stage::Process => {
                     let budget = this.worker.settings.budget;
                     let want = {
@@ -226,9 +298,35 @@ impl<H: Handler> Future for Connection<H> {
                             cx.waker().wake_by_ref();
                             return Poll::Pending;
                         }
-                        // Nobody here completes an answer that was left for later, or goes on with
-                        // a connection that was taken over (see `Server::run`).
-                        Want::Close | Want::Wait | Want::Stream => return Poll::Ready(()),
+                        Want::Wait => this.stage = Stage::Wait,
+                        Want::Stream if this.session.has_feed() => this.stage = Stage::Feed,
+                        // Without a feed nobody here knows what to send (see `Server::run`).
+                        Want::Close | Want::Stream => return Poll::Ready(()),
+                    }
+                }
+                Stage::Wait => {
+                    if this.session.poll_late(cx).is_ready() {
+                        this.stage = Stage::Process;
+                    } else if this.is_ending {
+                        return this.poll_end(cx);
+                    } else {
+                        match ready!(this.poll_presence(cx)) {
+                            Ok(()) => this.begin_end(),
+                            Err(_) => return Poll::Ready(()),
+                        }
+                    }
+                }
+                Stage::Feed => {
+                    if std::mem::take(&mut this.has_fed) {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    if this.session.poll_feed(cx).is_ready() {
+                        this.has_fed = true;
+                        this.stage = Stage::Process;
+                    } else {
+                        // Who listens and has nothing to hear is gone when it says so.
+                        return this.poll_presence(cx).map(drop);
                     }
                 }
                 Stage::Flush => match ready!(this.poll_flush(cx)) {

@@ -147,12 +147,20 @@ impl Server {
     ///
     /// This is the whole program's business and blocks the thread; it makes its own runtimes and
     /// must not be called inside one. `until` is polled on this thread, in a runtime with I/O and
-    /// time enabled. A handler that leaves an answer for later ([`Outcome::Pending`]) or takes a
-    /// connection over ([`Outcome::Stream`]) has nobody here to complete it with: such a
-    /// connection is closed. Drive a [`Session`](nuthatch_proto::Session) yourself for those.
+    /// time enabled.
     ///
-    /// [`Outcome::Pending`]: nuthatch_proto::Outcome::Pending
+    /// A handler may answer later ([`Reply::later`]), from any thread, and may hand a connection
+    /// over to a [`Feed`]; neither holds up other connections. A client that closes its sending
+    /// side is kept for the answers it is owed, but no longer than 10 seconds; one that takes
+    /// nothing of a feed for half an hour is closed. Tickets that nobody can complete here
+    /// ([`Reply::ticket`]) keep their connection waiting until the client leaves, and
+    /// [`Outcome::Stream`] without a feed closes it: drive a [`Session`] yourself for those.
+    ///
+    /// [`Feed`]: nuthatch_proto::Feed
     /// [`Outcome::Stream`]: nuthatch_proto::Outcome::Stream
+    /// [`Reply::later`]: nuthatch_proto::Reply::later
+    /// [`Reply::ticket`]: nuthatch_proto::Reply::ticket
+    /// [`Session`]: nuthatch_proto::Session
     ///
     /// # Errors
     ///

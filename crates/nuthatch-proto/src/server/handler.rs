@@ -41,13 +41,15 @@ pub trait Handler {
 pub enum Outcome {
     /// Answered.
     Done,
-    /// The answer comes later, through [`Session::complete`](crate::Session::complete) with the
-    /// ticket that [`Reply::ticket`] gave. Answers to requests behind it wait for it.
+    /// The answer comes later: from the [`Later`](crate::Later) that [`Reply::later`] gave, or
+    /// through [`Session::complete`](crate::Session::complete) with the ticket that
+    /// [`Reply::ticket`] gave. Answers to requests behind it wait for it.
     Pending,
     /// Answered; the client has logged in ([`Request::Auth`]) and is served from here on.
     Authenticated,
     /// Answered as far as there is an answer; from here on the connection is no longer the
-    /// session's (`watch`, the dumps). See [`Want::Stream`](crate::Want::Stream).
+    /// session's (`watch`, the dumps): it belongs to the [`Feed`](crate::Feed) that was given to
+    /// [`Reply::feed`], or to the driver. See [`Want::Stream`](crate::Want::Stream).
     Stream,
     /// Answered; the connection ends when the answer has been sent.
     Close,

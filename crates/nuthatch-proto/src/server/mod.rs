@@ -9,20 +9,27 @@
 //! ```
 
 mod buffers;
+mod feed;
 mod handler;
+mod late;
 mod reply;
 mod sendq;
 
 use std::io::IoSlice;
+use std::sync::Arc;
+use std::task::{Context as Waiting, Poll};
 
 use nuthatch_types::Ttl;
 
 pub use buffers::Buffers;
+pub use feed::{FEED_BYTES_MAX, Fed, Feed, Output};
 pub use handler::{Handler, Outcome, Pinned, Sink};
+pub use late::Later;
 pub use reply::{DebugFacts, ItemFacts, MetaStatus, Reply, Ticket};
 pub use sendq::ReplyMark;
 
 use self::buffers::RECV_BYTES;
+use self::late::Desk;
 use self::reply::{Context, Kind};
 use self::sendq::{Retrieval, SendQueue};
 use crate::error::{BAD_DATA_CHUNK, NO_MEMORY_READING};
@@ -52,6 +59,9 @@ const RETRIEVAL_SLICE_BYTES: usize = 1024;
 /// No request is taken up while so many answers are still to come.
 const GAPS_MAX: usize = 64;
 
+/// What the client is told where an answer that came late would have been late once more.
+const NO_SECOND_DELAY: &str = "SERVER_ERROR no answer";
+
 /// What a session wants from its driver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
@@ -65,11 +75,13 @@ pub enum Want {
     /// A turn later: the budget is used up and input is left. What there is to send can wait for
     /// the answers to the rest, so that a batch is one write however small the budget is.
     Yield,
-    /// An answer that is still to come: call [`Session::complete`] before anything else.
+    /// An answer that is still to come: wait with [`Session::poll_late`], or call
+    /// [`Session::complete`], before anything else.
     Wait,
     /// All has been sent that came before a request which took the connection over
-    /// ([`Outcome::Stream`]): the driver sends what it has to, and calls [`Session::resume`] if
-    /// requests are to be served again.
+    /// ([`Outcome::Stream`]), and all that was asked of its feed so far: call
+    /// [`Session::poll_feed`]. Where there is no feed ([`Session::has_feed`]) the driver sends what
+    /// it has to, and calls [`Session::resume`] if requests are to be served again.
     Stream,
     /// All has been sent: close the connection.
     Close,
@@ -144,7 +156,8 @@ pub struct Session<H: Handler> {
     state: State<H::Sink>,
     needs_login: bool,
     queue: SendQueue<H::Pin>,
-    next_ticket: u32,
+    desk: Desk<H::Pin>,
+    feed: Option<Box<dyn Feed>>,
     n_steps: u32,
 }
 
@@ -192,7 +205,8 @@ impl<H: Handler> Session<H> {
             state: State::Line,
             needs_login: false,
             queue: SendQueue::new(),
-            next_ticket: 0,
+            desk: Desk::new(),
+            feed: None,
             n_steps: 0,
         }
     }
@@ -349,15 +363,72 @@ impl<H: Handler> Session<H> {
             context = Context::new(&request, noreply, line);
         }
         let mut queue = SendQueue::new();
-        let mut reply = Reply::new(&mut queue, &mut self.next_ticket, context);
-        answer(&mut reply);
-        debug_assert!(queue.n_gaps() == 0, "an answer that came late cannot be late again");
+        // A connection is taken over by what is answered at once, never by what comes late.
+        let mut no_feed = None;
+        answer(&mut Reply::new(&mut queue, &mut self.desk, &mut no_feed, context));
+        if queue.n_gaps() > 0 {
+            debug_assert!(false, "an answer that came late cannot be late again");
+            queue = SendQueue::new();
+            Reply::new(&mut queue, &mut self.desk, &mut no_feed, context).error(NO_SECOND_DELAY);
+        }
         self.queue.fill_gap(ticket.0, queue);
         true
     }
 
-    /// Serves requests again after [`Want::Stream`].
+    /// Writes the answers that have come from [`Later`]s, and says whether there were any; if not,
+    /// `cx` is woken when one comes. A driver asks whenever it waits for anything, be it input or
+    /// an answer ([`Want::Wait`]), and processes again if there were some.
+    pub fn poll_late(&mut self, cx: &mut Waiting<'_>) -> Poll<()> {
+        if self.queue.n_gaps() == 0 {
+            return Poll::Pending;
+        }
+        let Some(mailbox) = self.desk.mailbox().map(Arc::clone) else { return Poll::Pending };
+        mailbox.poll_take(cx.waker()).map(|answers| {
+            for (ticket, write) in answers {
+                self.complete(Ticket(ticket), write);
+            }
+        })
+    }
+
+    /// How many answers are still to come.
+    pub const fn n_owed(&self) -> usize {
+        self.queue.n_gaps()
+    }
+
+    /// Whether there is room to read into without growing; where there is none, whoever reads only
+    /// to learn whether the client is still there does not.
+    pub fn has_room(&mut self) -> bool {
+        self.is_direct() || self.recv.is_empty() || self.end - self.start < self.recv.len()
+    }
+
+    /// Whether a [`Feed`] has the connection. If not, [`Want::Stream`] means that the driver has
+    /// to know what is to be sent.
+    pub const fn has_feed(&self) -> bool {
+        self.feed.is_some()
+    }
+
+    /// Asks the [`Feed`] that took the connection over for more, on [`Want::Stream`]. When it is
+    /// ready, process again: that is what sends, asks again after that, and goes on with requests
+    /// when the feed has ended. `cx` is woken when a feed that had nothing has something.
+    pub fn poll_feed(&mut self, cx: &mut Waiting<'_>) -> Poll<()> {
+        let Some(feed) = &mut self.feed else { return Poll::Pending };
+        let fed = feed.poll_feed(cx, &mut Output::new(&mut self.queue.arena));
+        match fed {
+            Poll::Ready(Fed::More) => {}
+            Poll::Ready(end) => {
+                self.feed = None;
+                self.state = if end == Fed::End { State::Line } else { State::Closing };
+            }
+            // What it had already is sent; having sent it, the driver asks again.
+            Poll::Pending if self.queue.is_ready() => {}
+            Poll::Pending => return Poll::Pending,
+        }
+        Poll::Ready(())
+    }
+
+    /// Serves requests again after [`Want::Stream`]. A feed that is not at its end is dropped.
     pub fn resume(&mut self) {
+        self.feed = None;
         if matches!(self.state, State::Stream) {
             self.state = State::Line;
         }
@@ -448,7 +519,7 @@ impl<H: Handler> Session<H> {
             return Step::Starved;
         }
         let context = Context::plain(false);
-        let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+        let mut reply = Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context);
         match login::read(input) {
             Login::Attempt(auth, len) => {
                 let outcome = handler.call(Request::Auth(auth), &mut reply);
@@ -502,7 +573,8 @@ impl<H: Handler> Session<H> {
             Parsed::Request { request, noreply } => {
                 let context = Context::new(&request, noreply, line);
                 let Some(len) = request.value_len() else {
-                    let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+                    let mut reply =
+                        Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context);
                     let outcome = handler.call(request, &mut reply);
                     self.consume(line_len);
                     return self.outcome(outcome);
@@ -511,7 +583,8 @@ impl<H: Handler> Session<H> {
                     return self.begin_value(handler, scratch, line_len, len);
                 }
                 let (value, end) = behind[..len + 2].split_at(len);
-                let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+                let mut reply =
+                    Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context);
                 let outcome = if end == CRLF {
                     handler.call(request.with_value(value), &mut reply)
                 } else {
@@ -533,7 +606,8 @@ impl<H: Handler> Session<H> {
                     self.state = State::Swallow { left: swallow, line: error, noreply };
                 } else {
                     let context = Context::plain(noreply);
-                    Reply::new(&mut self.queue, &mut self.next_ticket, context).error(error);
+                    Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context)
+                        .error(error);
                 }
                 self.consume(line_len);
                 Step::Done
@@ -625,7 +699,7 @@ impl<H: Handler> Session<H> {
             unreachable!("the line was read as a request before");
         };
         let context = Context::new(&request, noreply, &line);
-        let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+        let mut reply = Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context);
         let outcome = if is_whole {
             handler.commit(request, sink, &mut reply)
         } else {
@@ -654,7 +728,7 @@ impl<H: Handler> Session<H> {
         let is_last = rest.iter().all(|byte| *byte == b' ');
         let mut context = Context::plain(false);
         context.kind = Kind::Retrieval(Retrieval { is_last });
-        let mut reply = Reply::new(&mut self.queue, &mut self.next_ticket, context);
+        let mut reply = Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context);
         let request = Request::Get(Get { keys: slice, ..get });
         let outcome = handler.call(request, &mut reply);
         let failed = reply.has_failed();
@@ -671,10 +745,13 @@ impl<H: Handler> Session<H> {
 
     fn error(&mut self, line: &'static str, noreply: bool) {
         let context = Context::plain(noreply);
-        Reply::new(&mut self.queue, &mut self.next_ticket, context).error(line);
+        Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context).error(line);
     }
 
     fn outcome(&mut self, outcome: Outcome) -> Step {
+        if outcome != Outcome::Stream {
+            self.feed = None;
+        }
         match outcome {
             Outcome::Done | Outcome::Pending => {}
             Outcome::Authenticated => self.needs_login = false,

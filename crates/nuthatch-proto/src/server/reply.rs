@@ -14,6 +14,9 @@ use std::io::Write as _;
 
 use nuthatch_types::{Cas, Deleted, ItemFlags, Key, Stored};
 
+use super::feed::Feed;
+use super::handler::Outcome;
+use super::late::{Desk, Later};
 use super::sendq::{ReplyMark, Retrieval, Saved, SendQueue};
 use crate::request::{Meta, Request};
 use crate::text::encode::{self, CRLF};
@@ -35,7 +38,8 @@ pub struct Reply<'q, P> {
     queue: &'q mut SendQueue<P>,
     start: ReplyMark,
     context: Context<'q>,
-    next_ticket: &'q mut u32,
+    desk: &'q mut Desk<P>,
+    feed: &'q mut Option<Box<dyn Feed>>,
     is_pipelined: bool,
     has_failed: bool,
 }
@@ -206,11 +210,12 @@ pub struct Ticket(pub(crate) u32);
 impl<'q, P> Reply<'q, P> {
     pub(crate) fn new(
         queue: &'q mut SendQueue<P>,
-        next_ticket: &'q mut u32,
+        desk: &'q mut Desk<P>,
+        feed: &'q mut Option<Box<dyn Feed>>,
         context: Context<'q>,
     ) -> Self {
         let (start, is_pipelined) = (queue.mark(), !queue.is_empty());
-        Self { queue, start, context, next_ticket, is_pipelined, has_failed: false }
+        Self { queue, start, context, desk, feed, is_pipelined, has_failed: false }
     }
 
     // Status lines.
@@ -440,12 +445,11 @@ impl<'q, P> Reply<'q, P> {
     }
 
     /// Leaves a place for an answer that comes later. The handler then returns
-    /// [`Outcome::Pending`](crate::Outcome::Pending), and whoever has the answer calls
+    /// [`Outcome::Pending`], and whoever has the answer calls
     /// [`Session::complete`](crate::Session::complete) with the ticket. What has been written
     /// before stays in front of it.
     pub fn ticket(&mut self) -> Ticket {
-        let ticket = *self.next_ticket;
-        *self.next_ticket = ticket.wrapping_add(1);
+        let ticket = self.desk.next_ticket();
         let Context { noreply, kind, line } = self.context;
         let saved = Saved {
             noreply,
@@ -457,6 +461,22 @@ impl<'q, P> Reply<'q, P> {
         };
         self.queue.push_gap(ticket, saved);
         Ticket(ticket)
+    }
+
+    /// As [`ticket`](Self::ticket), for a driver that waits with
+    /// [`Session::poll_late`](crate::Session::poll_late), as the server does: the result answers,
+    /// from whatever thread it is on.
+    pub fn later(&mut self) -> Later<P> {
+        let Ticket(ticket) = self.ticket();
+        Later::new(self.desk.open_mailbox(), ticket)
+    }
+
+    /// Hands the connection over to `feed`: what has been written is sent first, then what the
+    /// feed gives, and requests are served again when it ends. The handler returns what this
+    /// returns.
+    pub fn feed(&mut self, feed: impl Feed + 'static) -> Outcome {
+        *self.feed = Some(Box::new(feed));
+        Outcome::Stream
     }
 
     /// Whether answers to earlier requests are still queued. memcached refuses the commands that

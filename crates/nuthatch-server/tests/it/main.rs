@@ -2,6 +2,7 @@
 
 mod clients;
 mod differences;
+mod late;
 mod options;
 mod oracle;
 mod robustness;
