@@ -1,11 +1,14 @@
 //! The settings of a store, each with its range and its memcached name.
 
+use std::sync::Arc;
+
 use nuthatch_types::limits::{
     ITEM_SIZE_DEFAULT, ITEM_SIZE_MAX, ITEM_SIZE_MIN, MEMORY_DEFAULT, PAGE_BYTES,
 };
 
 use crate::arena::RESERVE_BYTES_MAX;
-use crate::{ConfigError, Store};
+use crate::store::Listener;
+use crate::{Cause, ConfigError, Leaving, Store};
 
 /// As many items as ids can tell apart.
 const EXPECTED_ITEMS_MAX: usize = 1 << 32;
@@ -15,6 +18,7 @@ const EXPECTED_ITEMS_MAX: usize = 1 << 32;
 #[must_use]
 pub struct Builder {
     pub(crate) config: Config,
+    listener: Option<Listener>,
 }
 
 /// Settings as the engine keeps them; read them back with [`Store::config`].
@@ -49,6 +53,9 @@ pub struct Config {
     /// Items that live at most so many seconds go to TEMP, where nothing is bumped or evicted
     /// (`-o temporary_ttl`); `None` is off.
     pub temporary_ttl: Option<u32>,
+    /// Items not read or written for so many seconds are dead; `None` is off. memcached has no
+    /// such setting.
+    pub time_to_idle: Option<u32>,
     /// How many items the index has room for from the start (`-o hashpower`); it grows by itself.
     pub expected_items: usize,
 }
@@ -70,8 +77,10 @@ impl Default for Builder {
                 hot_max_factor: 0.2,
                 warm_max_factor: 2.0,
                 temporary_ttl: None,
+                time_to_idle: None,
                 expected_items: 0,
             },
+            listener: None,
         }
     }
 }
@@ -117,9 +126,72 @@ impl Builder {
         warm_max_factor: f64;
         /// Items that live at most so many seconds are never bumped nor evicted; default none.
         temporary_ttl: Option<u32>;
+        /// Items not read or written for so many seconds are dead; default none, above 0. Goes
+        /// with an item's own life span: the earlier end counts.
+        ///
+        /// A [`touch`](Store::touch) counts as reading, a [`peek`](Store::peek) does not. With
+        /// this set, a hit writes the time to the item, once in a second at most.
+        ///
+        /// ```
+        /// use nuthatch_store::{Set, Store, types::{Clock, Key}};
+        ///
+        /// let store = Store::builder().time_to_idle(Some(60)).build()?;
+        /// let at = |now| store.set_clock(Clock { now, unix_base: 1_700_000_000 });
+        /// let key = Key::new("session")?;
+        /// at(10);
+        /// store.set(key, b"...", Set::default())?;
+        /// at(69);
+        /// assert!(store.get(key, |_| ()).is_some());
+        /// at(128);
+        /// assert!(store.get(key, |_| ()).is_some(), "read 59 seconds ago");
+        /// at(188);
+        /// assert!(store.get(key, |_| ()).is_none(), "idle for 60 seconds");
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        time_to_idle: Option<u32>;
         /// How many items the index has room for from the start; default 0, at most 2^32; it grows
         /// by itself.
         expected_items: usize;
+    }
+
+    /// Has `listener` called for every item that leaves for one of these causes: for a second
+    /// tier, for an account of what goes, for what hangs on an item.
+    ///
+    /// It is called as the item leaves, under the locks that keep the item still; nothing is lost
+    /// and nothing waits. The rule is that of the closure of [`Store::get`]: be quick (copy, or
+    /// send to a channel), and do not call this store, which debug builds answer with a panic; a
+    /// call of another store is all right. A listener that panics does so in the call that made
+    /// the item leave, and the item stays.
+    ///
+    /// Not told: what is in a store that is dropped, and values changed where they stand
+    /// ([`Store::count`]). Setting a listener replaces the one before.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use nuthatch_store::{Cause, Set, Store, types::Key};
+    ///
+    /// let (spill, spilled) = mpsc::channel();
+    /// let store = Store::builder()
+    ///     .listener(&[Cause::Evicted], move |item| {
+    ///         // Gone is gone if nobody is listening any more.
+    ///         let _ = spill.send((item.key().to_vec(), item.to_vec(), item.ttl()));
+    ///     })
+    ///     .memory_limit(1 << 20)
+    ///     .build()?;
+    /// for n in 0..100 {
+    ///     store.set(Key::new(&format!("key{n}"))?, &[b'x'; 20_000], Set::default())?;
+    /// }
+    /// assert_eq!(spilled.try_iter().count() as u64, store.stats().totals.evicted);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn listener(
+        mut self,
+        causes: &[Cause],
+        listener: impl Fn(Leaving<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.listener = Some(Listener::new(causes, Arc::new(listener)));
+        self
     }
 
     /// Builds the store: reserves its address range and takes the first index memory.
@@ -162,6 +234,9 @@ impl Builder {
         if !positive(config.hot_max_factor) || !positive(config.warm_max_factor) {
             return refuse("hot_max_factor and warm_max_factor", "must be above 0");
         }
-        Store::new(config)
+        if config.time_to_idle == Some(0) {
+            return refuse("time_to_idle", "must be above 0");
+        }
+        Store::new(config, self.listener)
     }
 }

@@ -15,6 +15,7 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use crate::arena::ItemId;
 use crate::item::{Items, Quiet};
+use crate::store::closures;
 
 /// Shards are chosen by hash bits from here on.
 const SHARD_SHIFT: u32 = 40;
@@ -73,6 +74,7 @@ impl Index {
 
     /// Waits for the shard of a hash.
     pub(crate) fn lock(&self, hash: Hash) -> ShardGuard<'_> {
+        closures::assert_outside(self);
         ShardGuard { table: self.shards[self.shard_of(hash)].0.lock(), index: self }
     }
 
@@ -90,6 +92,7 @@ impl Index {
 
     /// Waits for a shard by number.
     pub(crate) fn lock_shard(&self, number: usize) -> ShardGuard<'_> {
+        closures::assert_outside(self);
         ShardGuard { table: self.shards[number].0.lock(), index: self }
     }
 

@@ -26,6 +26,6 @@ pub use item::{ItemView, Pieces};
 pub use maintain::{Maintenance, MaintenanceThread};
 pub use nuthatch_types as types;
 pub use store::{
-    ClassStats, Commit, Committed, Counted, Item, ItemGuard, MetaArith, MetaDelete, MetaGet,
-    MetaHit, MetaNumber, NewItem, QueueStats, Reservation, Set, Store, StoreStats,
+    Cause, ClassStats, Commit, Committed, Counted, Item, ItemGuard, Leaving, MetaArith, MetaDelete,
+    MetaGet, MetaHit, MetaNumber, NewItem, QueueStats, Reservation, Set, Store, StoreStats,
 };

@@ -75,7 +75,9 @@ impl Inner {
             // The item may be gone, its chunk even be another item's: of the same hash, then. And
             // bumping must not bring back to life what a flush has ended.
             if shard.has(hash, id) && self.items.state(id) & ACTIVE != 0 && !self.is_flushed(id) {
-                self.update(id, stamp);
+                // Where idleness counts, the read has noted its own time, and this is no read.
+                let exact = self.config.time_to_idle.is_some();
+                self.update(id, if exact { self.items.time(id) } else { stamp });
             }
         }
         max

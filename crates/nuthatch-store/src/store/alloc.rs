@@ -2,8 +2,8 @@
 
 use nuthatch_types::Cas;
 
-use super::Inner;
 use super::pull::Pull;
+use super::{Cause, Inner};
 use crate::StoreError;
 use crate::arena::{ClassId, ItemId};
 use crate::counters::{ClassCounter, Counter};
@@ -15,6 +15,26 @@ const ALLOC_TRIES: u64 = 10;
 
 /// How many items are moved at the most to find one that may go.
 const FEED_MOVES_MAX: usize = 100;
+
+/// A written item that is not linked yet; freed when dropped.
+struct Draft<'a> {
+    store: &'a Inner,
+    id: ItemId,
+}
+
+impl Draft<'_> {
+    fn into_id(self) -> ItemId {
+        let id = self.id;
+        std::mem::forget(self);
+        id
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        self.store.drop_ref(self.id);
+    }
+}
 
 impl Inner {
     /// Takes a chunk of a class, evicting if need be.
@@ -127,6 +147,10 @@ impl Inner {
         cas: Cas,
         stamp: u32,
     ) {
+        // Frees the new item should the listener panic.
+        let new = Draft { store: self, id: new };
+        self.tell(shard, old, Cause::Replaced);
+        let new = new.into_id();
         shard.replace(hash, old, new);
         self.unlink_from_lru(old);
         self.link_in_lru(new, cas, stamp);

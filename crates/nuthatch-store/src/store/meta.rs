@@ -4,7 +4,7 @@
 use nuthatch_types::{Arith, Cas, Deleted, ItemFlags, Key, Ttl, arith};
 
 use super::writer::Writer;
-use super::{Counted, Inner, Item, Store, decimal, miss_counter};
+use super::{Cause, Counted, Inner, Item, Store, closures, decimal, miss_counter};
 use crate::arena::ItemId;
 use crate::counters::{ClassCounter, Counter};
 use crate::item::{Birth, FETCHED, STALE, TOKEN_SENT};
@@ -181,7 +181,8 @@ impl Store {
         if hit.has_won {
             items.set_state(id, TOKEN_SENT);
         }
-        let result = f(Item::new(&self.inner, items.view(id, shard)), hit);
+        let item = Item::new(&self.inner, items.view(id, shard));
+        let result = closures::lend(&inner.index, || f(item, hit));
         if !ask.no_bump {
             inner.bump(id, hash, stamp);
         }
@@ -228,7 +229,7 @@ impl Store {
         }
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::DeleteHits);
         if !ask.remove_value {
-            inner.unlink(shard, hash, id);
+            inner.unlink(shard, hash, id, Cause::Deleted);
         }
         Ok(Deleted::Deleted)
     }

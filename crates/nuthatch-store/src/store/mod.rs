@@ -1,7 +1,9 @@
 //! The store: all layers put together under one lock order.
 
 mod alloc;
+pub(crate) mod closures;
 mod guard;
+mod listener;
 mod meta;
 mod pull;
 mod stats;
@@ -24,6 +26,8 @@ use crate::item::{ACTIVE, Birth, CHAINED, FETCHED, Items, LINKED, Queue};
 use crate::lru::Lru;
 
 pub use guard::{Item, ItemGuard};
+pub(crate) use listener::Listener;
+pub use listener::{Cause, Leaving};
 pub use meta::{MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber};
 pub use stats::{ClassStats, QueueStats, StoreStats};
 pub use write::{Commit, Committed, NewItem, Reservation, Set};
@@ -74,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) clock: CoarseClock,
     pub(crate) counters: Counters,
     pub(crate) bumps: ArrayQueue<(ItemId, Hash)>,
+    /// Who is told of items that leave.
+    listener: Option<Listener>,
     cas: AtomicU64,
     /// Items stamped at or before this reading are dead.
     flushed_until: AtomicU32,
@@ -105,7 +111,7 @@ impl Store {
         Builder::default()
     }
 
-    pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: Config, listener: Option<Listener>) -> Result<Self, ConfigError> {
         let arena = Arena::reserve(config.memory_limit)
             .map_err(|(bytes, source)| ConfigError::Reserve { bytes, source })?;
         let unit = Arena::unit_bytes(config.memory_limit);
@@ -120,6 +126,7 @@ impl Store {
                 clock: CoarseClock::new(),
                 counters: Counters::new(),
                 bumps: ArrayQueue::new(BUMPS_MAX),
+                listener,
                 // memcached's first item has CAS number 2.
                 cas: AtomicU64::new(1),
                 flushed_until: AtomicU32::new(0),
@@ -162,7 +169,8 @@ impl Store {
         };
         inner.count_hit(id);
         inner.bump(id, hash, stamp);
-        Some(f(Item::new(&self.inner, inner.items.view(id, shard))))
+        let item = Item::new(&self.inner, inner.items.view(id, shard));
+        Some(closures::lend(&inner.index, || f(item)))
     }
 
     /// Looks an item up, gives it a new life span, calls `f` with it, and marks it read (`gat`).
@@ -184,7 +192,8 @@ impl Store {
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::TouchHits);
         inner.bump(id, hash, stamp);
         inner.items.set_expiry(id, ttl.deadline(inner.clock.read()));
-        Some(f(Item::new(&self.inner, inner.items.view(id, shard))))
+        let item = Item::new(&self.inner, inner.items.view(id, shard));
+        Some(closures::lend(&inner.index, || f(item)))
     }
 
     /// Looks at an item and its standing without marking it read or counting it; `f` must not call
@@ -194,7 +203,8 @@ impl Store {
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let id = inner.find_live(shard, hash, key)?;
         let hit = inner.standing(id);
-        Some(f(Item::new(&self.inner, inner.items.view(id, shard)), hit))
+        let item = Item::new(&self.inner, inner.items.view(id, shard));
+        Some(closures::lend(&inner.index, || f(item, hit)))
     }
 
     /// Gives an item a new life span and marks it read; false when there is none.
@@ -211,7 +221,7 @@ impl Store {
             return Deleted::NotFound;
         };
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::DeleteHits);
-        inner.unlink(shard, hash, id);
+        inner.unlink(shard, hash, id, Cause::Deleted);
         Deleted::Deleted
     }
 
@@ -221,7 +231,7 @@ impl Store {
         let inner = &*self.inner;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         if let Some(id) = inner.find_live(shard, hash, key) {
-            inner.unlink(shard, hash, id);
+            inner.unlink(shard, hash, id, Cause::Deleted);
         }
     }
 
@@ -318,7 +328,7 @@ impl Inner {
             let ids: Vec<ItemId> = shard.iter().collect();
             for id in ids {
                 let hash = self.index.hash(self.items.view(id, shard).key());
-                self.unlink(shard, hash, id);
+                self.unlink(shard, hash, id, Cause::Flushed);
             }
         }
     }
@@ -346,9 +356,16 @@ impl Inner {
         self.items.time(id) <= self.flushed_until.load(Relaxed)
     }
 
+    /// Whether an item's life span is over or it has been idle for too long, whichever is first.
     pub(crate) fn is_expired(&self, id: ItemId) -> bool {
         let expiry = self.items.expiry(id);
-        expiry != 0 && expiry <= self.clock.now()
+        expiry != 0 && expiry <= self.clock.now() || self.is_idle(id)
+    }
+
+    /// Whether an item was not read or written for as long as the settings allow.
+    fn is_idle(&self, id: ItemId) -> bool {
+        let Some(secs) = self.config.time_to_idle else { return false };
+        self.clock.now().saturating_sub(self.items.time(id)) >= secs
     }
 
     /// Finds an item that is alive; a dead one is removed on the way.
@@ -367,7 +384,7 @@ impl Inner {
             return Some(id);
         };
         self.counters.add(counter);
-        self.unlink(shard, hash, id);
+        self.unlink(shard, hash, id, self.cause_of_death(id));
         None
     }
 
@@ -399,6 +416,9 @@ impl Inner {
             items.set_state(id, FETCHED);
             self.update(id, stamp);
             return;
+        }
+        if self.config.time_to_idle.is_some() && items.time(id) != stamp {
+            items.set_time(id, stamp);
         }
         let state = items.state(id);
         if state & ACTIVE != 0 {
@@ -435,7 +455,11 @@ impl Inner {
                 items.clear_state(id, ACTIVE);
                 self.requeue(id, Queue::Warm);
             }
-        } else if items.time(id) < stamp.saturating_sub(FLAT_BUMP_SECS) {
+            return;
+        }
+        // The time of the last move serves as that of the last read, where that must be exact.
+        let pause = if self.config.time_to_idle.is_some() { 0 } else { FLAT_BUMP_SECS };
+        if items.time(id) < stamp.saturating_sub(pause) {
             items.set_time(id, stamp);
             self.requeue(id, items.queue(id));
         }
@@ -452,8 +476,9 @@ impl Inner {
         segment.push_head(&self.items, id, bytes);
     }
 
-    /// Takes an item out of the index and its list and drops the index's reference.
-    pub(crate) fn unlink(&self, shard: &mut ShardGuard<'_>, hash: Hash, id: ItemId) {
+    /// Takes an item out of the index and its list, drops the index's reference, and tells why.
+    pub(crate) fn unlink(&self, shard: &mut ShardGuard<'_>, hash: Hash, id: ItemId, cause: Cause) {
+        self.tell(shard, id, cause);
         shard.remove(hash, id);
         self.unlink_from_lru(id);
     }

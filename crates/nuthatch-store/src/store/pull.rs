@@ -4,10 +4,11 @@
 //! whose shard somebody has locked, take away dead ones on the way, and stop at the first live one
 //! with whatever the queue does to it.
 
-use super::Inner;
+use super::{Cause, Inner};
 use crate::arena::{ClassId, ItemId};
 use crate::index::{Hash, ShardGuard};
 use crate::item::{ACTIVE, FETCHED, LINKED, Queue};
+use crate::lru::SegmentGuard;
 
 /// How many items are looked at from the tail.
 const TAIL_TRIES: usize = 5;
@@ -59,8 +60,8 @@ impl Inner {
             if self.is_expired(id) || self.is_flushed(id) {
                 segment.stats.reclaimed += 1;
                 segment.stats.expired_unfetched += u64::from(state & FETCHED == 0);
-                segment.unlink(items, id, bytes);
-                self.unlink_from_index(&mut shard, hash, id);
+                let cause = self.cause_of_death(id);
+                self.unlink_from(&mut segment, &mut shard, hash, id, cause);
                 moved += 1;
                 continue;
             }
@@ -83,8 +84,7 @@ impl Inner {
                         segment.stats.evicted_nonzero += u64::from(items.expiry(id) != 0);
                         segment.stats.evicted_unfetched += u64::from(state & FETCHED == 0);
                         segment.stats.evicted_active += u64::from(state & ACTIVE != 0);
-                        segment.unlink(items, id, bytes);
-                        self.unlink_from_index(&mut shard, hash, id);
+                        self.unlink_from(&mut segment, &mut shard, hash, id, Cause::Evicted);
                         moved += 1;
                     }
                     break;
@@ -114,8 +114,18 @@ impl Inner {
         moved
     }
 
-    /// The rest of unlinking an item that has just left its list.
-    fn unlink_from_index(&self, shard: &mut ShardGuard<'_>, hash: Hash, id: ItemId) {
+    /// Takes an item out of its list, which the caller has locked, and out of the index, drops
+    /// the index's reference, and tells why.
+    pub(crate) fn unlink_from(
+        &self,
+        segment: &mut SegmentGuard<'_>,
+        shard: &mut ShardGuard<'_>,
+        hash: Hash,
+        id: ItemId,
+        cause: Cause,
+    ) {
+        self.tell(shard, id, cause);
+        segment.unlink(&self.items, id, self.items.total_bytes_of(id));
         shard.remove(hash, id);
         self.items.clear_state(id, LINKED);
         self.drop_ref(id);
