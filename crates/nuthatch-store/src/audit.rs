@@ -20,6 +20,7 @@ impl Store {
         let mut linked = HashSet::new();
         for number in 0..inner.index.n_shards() {
             let shard = inner.index.lock_shard(number);
+            shard.audit(items);
             for id in shard.iter() {
                 assert!(linked.insert(id), "an item is in the index once");
                 let state = items.state(id);

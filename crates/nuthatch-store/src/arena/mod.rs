@@ -33,6 +33,7 @@
 //!   thread owns the chunk.
 
 mod class;
+mod prefetch;
 mod slabs;
 
 use std::num::NonZeroU32;
@@ -43,6 +44,7 @@ use nuthatch_types::limits::PAGE_BYTES;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
 pub(crate) use class::{CLASSES_MAX, ClassId, Ladder};
+pub(crate) use prefetch::prefetch;
 pub(crate) use slabs::Slabs;
 
 /// The largest arena: 2^32 units of 64 bytes.

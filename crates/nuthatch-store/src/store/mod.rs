@@ -4,6 +4,7 @@ mod alloc;
 pub(crate) mod closures;
 mod guard;
 mod listener;
+mod many;
 mod meta;
 mod pull;
 mod stats;
@@ -21,7 +22,7 @@ use crate::arena::{Arena, ClassId, ItemId, Ladder, Slabs};
 use crate::clock::CoarseClock;
 use crate::config::{Builder, Config};
 use crate::counters::{ClassCounter, Counter, Counters};
-use crate::index::{Hash, Index, ShardGuard};
+use crate::index::{Cursor, Hash, Index, ShardGuard};
 use crate::item::{ACTIVE, Birth, CHAINED, FETCHED, Items, LINKED, Queue};
 use crate::lru::Lru;
 
@@ -42,6 +43,9 @@ const BUMPS_MAX: usize = 8192;
 /// How far stamps may run ahead of the clock, in seconds. Each flush that finds items stored since
 /// the one before moves them on by one; beyond this a flush removes the items one by one instead.
 const STAMP_LEAD_MAX: u32 = 3600;
+
+/// How many items a flush that removes them does under one lock.
+const REMOVED_AT_ONCE: usize = 500;
 
 /// In a flat LRU an item moves to the head at most once in so many seconds.
 const FLAT_BUMP_SECS: u32 = 60;
@@ -159,8 +163,13 @@ impl Store {
     /// `f` runs under the lock of the item's index shard: it should copy or
     /// [`pin`](Item::pin), and must not call the store, which could wait for that very lock.
     pub fn get<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+        self.get_hashed(self.inner.index.hash(key.as_bytes()), key, f)
+    }
+
+    /// [`get`](Self::get) for a key whose hash is known.
+    fn get_hashed<R>(&self, hash: Hash, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         let inner = &*self.inner;
-        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
+        let shard = &mut inner.index.lock(hash);
         inner.counters.add(Counter::Gets);
         let stamp = inner.stamp();
         let Some(id) = inner.find_live(shard, hash, key) else {
@@ -181,8 +190,19 @@ impl Store {
         ttl: Ttl,
         f: impl FnOnce(Item<'_>) -> R,
     ) -> Option<R> {
+        self.get_and_touch_hashed(self.inner.index.hash(key.as_bytes()), key, ttl, f)
+    }
+
+    /// [`get_and_touch`](Self::get_and_touch) for a key whose hash is known.
+    fn get_and_touch_hashed<R>(
+        &self,
+        hash: Hash,
+        key: Key<'_>,
+        ttl: Ttl,
+        f: impl FnOnce(Item<'_>) -> R,
+    ) -> Option<R> {
         let inner = &*self.inner;
-        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
+        let shard = &mut inner.index.lock(hash);
         inner.counters.add(Counter::Touches);
         let stamp = inner.stamp();
         let Some(id) = inner.find_live(shard, hash, key) else {
@@ -321,14 +341,19 @@ impl Inner {
         }
     }
 
-    /// Removes every item, shard by shard.
+    /// Removes every item, some at a time.
     fn remove_all(&self) {
+        let mut ids = Vec::new();
         for number in 0..self.index.n_shards() {
-            let shard = &mut self.index.lock_shard(number);
-            let ids: Vec<ItemId> = shard.iter().collect();
-            for id in ids {
-                let hash = self.index.hash(self.items.view(id, shard).key());
-                self.unlink(shard, hash, id, Cause::Flushed);
+            let mut cursor = Cursor::default();
+            let mut is_more = true;
+            while is_more {
+                let shard = &mut self.index.lock_shard(number);
+                is_more = shard.ids_from(&mut cursor, REMOVED_AT_ONCE, |id| ids.push(id));
+                for id in ids.drain(..) {
+                    let hash = self.index.hash(self.items.view(id, shard).key());
+                    self.unlink(shard, hash, id, Cause::Flushed);
+                }
             }
         }
     }

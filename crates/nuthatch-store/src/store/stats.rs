@@ -117,21 +117,17 @@ impl Store {
     /// not one moment's.
     pub fn stats(&self) -> StoreStats {
         let inner = &*self.inner;
+        super::closures::assert_outside(&inner.index);
         let mut totals = ClassStats::default();
         self.class_stats().iter().for_each(|class| totals.add(class));
-        let (mut index_capacity, mut index_bytes) = (0, 0);
-        for shard in 0..inner.index.n_shards() {
-            let (capacity, bytes) = inner.index.lock_shard(shard).table_size();
-            index_capacity += capacity as u64;
-            index_bytes += bytes as u64;
-        }
+        let (index_capacity, index_bytes) = inner.index.size();
         StoreStats {
             counters: inner.counters.store_counters(),
             curr_items: totals.number,
             bytes: totals.mem_requested,
             pages: inner.slabs.n_owned_pages() as u64,
-            index_bytes,
-            index_capacity,
+            index_bytes: index_bytes as u64,
+            index_capacity: index_capacity as u64,
             totals,
         }
     }
