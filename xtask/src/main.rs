@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod run;
 mod tidy;
 mod verify;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
     match command {
         Some("tidy") => tidy::run(),
+        Some("bench") => bench::run(args),
         Some("fuzz") => verify::fuzz(args),
         Some("loom") => verify::loom(args),
         Some("soak") => verify::soak(args),
@@ -44,6 +46,7 @@ fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
 
 const HELP: &str = "\
 cargo xtask tidy                      check the rules that no compiler checks
+cargo xtask bench store [mode] [args] the engine beside its peers; `--help` lists the modes
 cargo xtask fuzz [target] [seconds]   fuzz one target, or each in turn (60 s)
 cargo xtask loom [filter]             every interleaving of the store's small parts
 cargo xtask soak [filter]             nuthatchd against rude clients, the long versions

@@ -15,7 +15,9 @@ pub(super) fn check_content(path: &str, content: &[u8]) -> Vec<String> {
     if path.ends_with(".rs") {
         breaches.extend(check_rust(path, text));
     }
-    if path.ends_with("Cargo.toml") && path != "Cargo.toml" && !path.contains("/fuzz/") {
+    // Fuzzers and benchmarks are workspaces of their own, which have nothing to take lints from.
+    let is_outside = ["/fuzz/", "/bench/"].iter().any(|folder| path.contains(folder));
+    if path.ends_with("Cargo.toml") && path != "Cargo.toml" && !is_outside {
         breaches.extend(check_manifest(path, text));
     }
     if !text.is_empty() && !text.ends_with('\n') && path != "LICENSE" {
@@ -120,7 +122,10 @@ mod tests {
         assert_eq!(check_content(path, b"[package]\n").len(), 1);
         assert_eq!(check_content(path, b"[package]\n\n[lints]\nworkspace = true\n"), [""; 0]);
         assert_eq!(check_content("Cargo.toml", b"[workspace]\n"), [""; 0]);
-        assert_eq!(check_content("crates/nuthatch-proto/fuzz/Cargo.toml", b"[package]\n"), [""; 0]);
+        for outside in ["proto/fuzz", "store/bench"] {
+            let path = format!("crates/nuthatch-{outside}/Cargo.toml");
+            assert_eq!(check_content(&path, b"[package]\n"), [""; 0]);
+        }
     }
 
     #[test]

@@ -1,0 +1,38 @@
+//! Benchmarks: programs that compare what is ours with others of its kind.
+
+use anyhow::{Result, bail};
+
+use crate::run;
+
+/// Builds and runs a crate's `bench` package, with what follows its name.
+///
+/// Such a package is no member of the workspace, so that the peers it compares with stay out of the
+/// lock file.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let Some((name, rest)) = args.split_first() else {
+        bail!("usage: cargo xtask bench store [mode] [args]");
+    };
+    let folder = run::root().join(format!("crates/nuthatch-{name}/bench"));
+    if !folder.exists() {
+        bail!("no benchmark {name:?}; there is `store`");
+    }
+    run::done(
+        run::cargo()
+            .current_dir(folder)
+            .args(["run", "--release", "--"])
+            .args(rest)
+            .env("CARGO_TARGET_DIR", run::target().join("bench")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_benchmark_must_be_named_and_exist() {
+        assert!(run(&[]).unwrap_err().to_string().starts_with("usage:"));
+        let error = run(&["moon".to_owned()]).unwrap_err();
+        assert_eq!(error.to_string(), "no benchmark \"moon\"; there is `store`");
+    }
+}
