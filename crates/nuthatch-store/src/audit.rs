@@ -84,8 +84,12 @@ impl Store {
         if let Some(n_held) = n_held {
             assert_eq!(n_missing, n_held, "every chunk is accounted for");
         }
-        let pages_max = inner.config.memory_limit / crate::types::limits::PAGE_BYTES;
+        let n_pages: usize = ladder.iter().map(|class| inner.slabs.usage(class).n_pages).sum();
         let n_classes = ladder.iter().filter(|&class| inner.slabs.usage(class).n_pages > 0).count();
-        assert!(inner.slabs.n_owned_pages() <= pages_max + n_classes, "the limit holds");
+        let pool = inner.slabs.pool();
+        assert_eq!(pool.n_held, n_pages + pool.n_free, "a page is a class's or the pool's");
+        let (counted, free) = inner.slabs.count_free_pages(items.arena());
+        assert_eq!(counted, free, "pages all free are counted");
+        assert!(pool.n_held <= pool.n_held_max + n_classes, "the limit holds");
     }
 }

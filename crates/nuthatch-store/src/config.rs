@@ -10,6 +10,16 @@ use crate::arena::RESERVE_BYTES_MAX;
 use crate::store::Listener;
 use crate::{Cause, ConfigError, Leaving, Store};
 
+/// The smallest slab page, in bytes.
+const PAGE_BYTES_MIN: usize = 64 << 10;
+
+/// The windows that automove can have, in seconds; memcached's bounds.
+pub(crate) const AUTOMOVE_WINDOW: std::ops::RangeInclusive<u32> = 3..=1800;
+
+pub(crate) fn valid_automove_ratio(ratio: f64) -> bool {
+    ratio > 0.0 && ratio <= 1.0
+}
+
 /// As many items as ids can tell apart.
 const EXPECTED_ITEMS_MAX: usize = 1 << 32;
 
@@ -58,6 +68,36 @@ pub struct Config {
     pub time_to_idle: Option<u32>,
     /// How many items the index has room for from the start (`-o hashpower`); it grows by itself.
     pub expected_items: usize,
+    /// Bytes a slab page.
+    pub page_bytes: usize,
+    /// Chunk sizes of all classes but the last (`-o slab_sizes`); empty for the ladder that
+    /// `chunk_size_min` and `growth_factor` make.
+    pub slab_sizes: Vec<usize>,
+    /// Whether the system is asked for huge pages (`-L`).
+    pub huge_pages: bool,
+    /// Whether pages may move between classes (`-o slab_reassign`).
+    pub slab_reassign: bool,
+    /// Whether and how pages are moved without being asked (`-o slab_automove`).
+    pub automove: Automove,
+    /// A class whose oldest items are younger than this share of another's age gets a page of it
+    /// (`-o slab_automove_ratio`).
+    pub automove_ratio: f64,
+    /// Over how many seconds automove watches before it decides (`-o slab_automove_window`).
+    pub automove_window: u32,
+}
+
+/// Whether and how slab pages are moved between classes without being asked for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "memcached has these three")]
+pub enum Automove {
+    /// Never (`slab_automove=0`).
+    Off,
+    /// By memcached's rule: free pages go to the pool, and at most one page a second from the class
+    /// with the oldest items to the one that evicts the youngest (`slab_automove=1`).
+    #[default]
+    Gentle,
+    /// Also with every eviction, a page for the class that evicted (`slab_automove=2`).
+    Eager,
 }
 
 impl Default for Builder {
@@ -79,6 +119,13 @@ impl Default for Builder {
                 temporary_ttl: None,
                 time_to_idle: None,
                 expected_items: 0,
+                page_bytes: PAGE_BYTES,
+                slab_sizes: Vec::new(),
+                huge_pages: false,
+                slab_reassign: true,
+                automove: Automove::Gentle,
+                automove_ratio: 0.8,
+                automove_window: 10,
             },
             listener: None,
         }
@@ -152,6 +199,25 @@ impl Builder {
         /// How many items the index has room for from the start; default 0, at most 2^32; it grows
         /// by itself.
         expected_items: usize;
+        /// Bytes a slab page, what a class takes at a time; default 1 MiB, a power of two from
+        /// 64 KiB to 1 MiB.
+        page_bytes: usize;
+        /// Chunk sizes of all classes but the last, in place of the ladder that `chunk_size_min`
+        /// and `growth_factor` make; ascending, at most 62, each from `chunk_size_min` to
+        /// `slab_chunk_max`. Default empty: the ladder.
+        slab_sizes: Vec<usize>;
+        /// Whether the system is asked for huge pages (2 MiB): fewer address translations, memory
+        /// taken in larger steps; default no. Where the system has none this has no effect.
+        huge_pages: bool;
+        /// Whether slab pages may move between classes; default yes.
+        slab_reassign: bool;
+        /// Whether and how pages are moved without being asked; default [`Automove::Gentle`].
+        automove: Automove;
+        /// A class whose oldest items are younger than this share of another's age gets a page of
+        /// it; default 0.8, above 0, at most 1.
+        automove_ratio: f64;
+        /// Over how many seconds automove watches before it decides; default 10, 3 to 1800.
+        automove_window: u32;
     }
 
     /// Has `listener` called for every item that leaves for one of these causes: for a second
@@ -215,10 +281,29 @@ impl Builder {
         if config.chunk_size_min == 0 || config.chunk_size_min > config.slab_chunk_max {
             return refuse("chunk_size_min", "must be above 0 and at most slab_chunk_max");
         }
-        if !(ITEM_SIZE_MIN..=PAGE_BYTES).contains(&config.slab_chunk_max)
-            || !PAGE_BYTES.is_multiple_of(config.slab_chunk_max)
+        let page = config.page_bytes;
+        if !(PAGE_BYTES_MIN..=PAGE_BYTES).contains(&page) || !page.is_power_of_two() {
+            return refuse("page_bytes", "must be a power of two from 64 KiB to 1 MiB");
+        }
+        if !(ITEM_SIZE_MIN..=page).contains(&config.slab_chunk_max)
+            || !page.is_multiple_of(config.slab_chunk_max)
         {
-            return refuse("slab_chunk_max", "must be 1 KiB to 1 MiB and divide 1 MiB");
+            return refuse("slab_chunk_max", "must be 1 KiB to a page and divide the page");
+        }
+        let sizes = &config.slab_sizes;
+        let range = config.chunk_size_min..=config.slab_chunk_max;
+        if sizes.len() > 62 || !sizes.is_sorted() || !sizes.iter().all(|size| range.contains(size))
+        {
+            return refuse(
+                "slab_sizes",
+                "must be at most 62, ascending, from chunk_size_min to slab_chunk_max",
+            );
+        }
+        if !valid_automove_ratio(config.automove_ratio) {
+            return refuse("automove_ratio", "must be above 0 and at most 1");
+        }
+        if !AUTOMOVE_WINDOW.contains(&config.automove_window) {
+            return refuse("automove_window", "must be 3 to 1800");
         }
         if config.expected_items > EXPECTED_ITEMS_MAX {
             return refuse("expected_items", "must be at most 2^32");

@@ -20,13 +20,13 @@
 //! A value that does not fit the largest chunk lies in a chain of chunks of their own:
 //!
 //! ```text
-//!  0 state u32   4 next u32   8 used u32   12 –          16 bytes of the value
+//!  0 state u32   4 next u32   8 used u32   12 owner u32  16 bytes of the value
 //! ```
 //!
 //! Access to payload goes through a witness ([`Quiet`]) that keeps A2 of [`crate::arena`]: a shard
 //! guard, a held reference, or sole ownership.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use nuthatch_types::{Cas, ItemFlags};
 
@@ -48,6 +48,8 @@ const CAS_WORD64: usize = 3;
 /// Header words of a chunk in a chain.
 const CHAIN_NEXT_WORD: usize = 1;
 const CHAIN_USED_WORD: usize = 2;
+/// The item the chain belongs to, by which the page mover finds the lock.
+const CHAIN_OWNER_WORD: usize = 3;
 /// Bytes before the value bytes of a chunk in a chain.
 pub(crate) const CHAIN_HEADER_BYTES: usize = 16;
 /// What stands in place of the value of a chained item: length and first chunk.
@@ -55,6 +57,8 @@ const CHAIN_INFO_BYTES: usize = 8;
 
 /// The chunk is on a free list.
 pub(crate) const STATE_FREE: u32 = 1 << 31;
+/// The chunk was taken and is not yet an item or a link of a chain.
+pub(crate) const STATE_TAKEN: u32 = 0;
 /// The item is in the index and, but for moments under its shard lock, in an LRU list.
 pub(crate) const LINKED: u32 = 1 << 16;
 /// Read at least once since it was stored.
@@ -75,6 +79,9 @@ const QUEUE_SHIFT: u32 = 24;
 const QUEUE_MASK: u32 = 0b11 << QUEUE_SHIFT;
 /// A chunk of a chain, not an item.
 const CHAIN_CHUNK: u32 = 1 << 26;
+/// The item is in the list that its class and queue say. Changes under that list's lock only, so
+/// that whoever holds the lock and sees the flag knows that the item stays, and keeps its key.
+pub(crate) const IN_LIST: u32 = 1 << 27;
 
 /// The longest value that the length word can say: the largest chunk is a page, 2^20.
 const VALUE_LEN_MAX: usize = (1 << 24) - 1;
@@ -115,7 +122,8 @@ impl Quiet for Held {}
 
 /// Sole ownership of a chunk that is in no index, list or chain: claimed by `Writer` from taking
 /// the chunk to handing it on, by `commit` from there to linking, by `free` after the last
-/// reference, and by the audit, which is alone with the store.
+/// reference, by the page mover for the chunk it copies into and for an item whose only reference
+/// is the index's while its shard is locked, and by the audit, which is alone with the store.
 #[derive(Debug)]
 pub(crate) struct Sole;
 impl Quiet for Sole {}
@@ -193,11 +201,18 @@ impl Items {
         self.payload_mut(id, at, 4, owner).copy_from_slice(&word.to_ne_bytes());
     }
 
-    /// Makes a chunk a link of a chain, empty, the last one. The caller owns it alone.
-    pub(crate) fn write_new_chain(&self, chunk: ItemId, _owner: &Sole) {
-        self.arena.word(chunk, STATE_WORD).store(CHAIN_CHUNK | 1, Relaxed);
+    /// Makes a chunk a link in the chain of `head`, empty, the last one. The caller owns it alone.
+    pub(crate) fn write_new_chain(&self, chunk: ItemId, head: ItemId, _owner: &Sole) {
         self.arena.word(chunk, CHAIN_NEXT_WORD).store(0, Relaxed);
         self.arena.word(chunk, CHAIN_USED_WORD).store(0, Relaxed);
+        self.set_chain_owner(chunk, head);
+        // Release: who sees a link of a chain sees whose it is.
+        self.arena.word(chunk, STATE_WORD).store(CHAIN_CHUNK | 1, Release);
+    }
+
+    /// Says which item a link belongs to. The caller owns it, or moves its owner.
+    pub(crate) fn set_chain_owner(&self, chunk: ItemId, head: ItemId) {
+        self.arena.word(chunk, CHAIN_OWNER_WORD).store(ItemId::to_word(Some(head)), Relaxed);
     }
 
     pub(crate) fn chain_next(&self, chunk: ItemId) -> Option<ItemId> {
@@ -265,6 +280,88 @@ impl Items {
         ItemView { items: self, id }
     }
 
+    /// Copies an item, all but its value if that lies in a chain, into a chunk of the same class:
+    /// linked as it is, with one reference. Its shard is locked and the caller owns the new chunk.
+    pub(crate) fn copy_item(
+        &self,
+        from: ItemId,
+        to: ItemId,
+        _shard: &ShardGuard<'_>,
+        owner: &Sole,
+    ) {
+        let stored = match self.state(from) & CHAINED {
+            0 => self.stored_len(from),
+            _ => CHAIN_INFO_BYTES,
+        };
+        let end = self.value_at(from) + stored;
+        for word in 1..self.header_bytes / 4 {
+            self.arena.word(to, word).store(self.arena.word(from, word).load(Relaxed), Relaxed);
+        }
+        let payload = self.payload(from, self.header_bytes, end - self.header_bytes, _shard);
+        let place = self.payload_mut(to, self.header_bytes, payload.len(), owner);
+        place.copy_from_slice(payload);
+        let state = (self.state(from) & !refs::REFS_MASK) | 1;
+        self.arena.word(to, STATE_WORD).store(state & !IN_LIST, Relaxed);
+    }
+
+    /// Copies a link of a chain into a chunk of the same class. The owner's shard is locked, nobody
+    /// has a reference to it but the index, and the caller owns the new chunk.
+    pub(crate) fn copy_chain(
+        &self,
+        from: ItemId,
+        to: ItemId,
+        shard: &ShardGuard<'_>,
+        owner: &Sole,
+    ) {
+        let used = self.chain_used(from);
+        let head = ItemId::from_word(self.arena.word(from, CHAIN_OWNER_WORD).load(Relaxed));
+        self.write_new_chain(to, head.expect("a link has an owner"), owner);
+        if let Some(next) = self.chain_next(from) {
+            self.set_chain_next(to, next);
+        }
+        let payload = self.payload(from, CHAIN_HEADER_BYTES, used, shard);
+        self.chain_space(to, 0, used, owner).copy_from_slice(payload);
+        self.set_chain_used(to, used);
+    }
+
+    /// Puts the copy of a link in its place in a chain. The item's shard is locked, and nobody has
+    /// a reference to it but the index.
+    pub(crate) fn relink_chain(
+        &self,
+        head: ItemId,
+        old: ItemId,
+        new: ItemId,
+        _shard: &mut ShardGuard<'_>,
+    ) {
+        debug_assert!(self.is_unshared(head));
+        let owner = Sole;
+        let first = self.view(head, &owner).chain_info().1;
+        if first == Some(old) {
+            return self.set_chain(head, new, &owner);
+        }
+        let mut link = first;
+        while let Some(id) = link {
+            link = self.chain_next(id);
+            if link == Some(old) {
+                return self.set_chain_next(id, new);
+            }
+        }
+        unreachable!("a link is in its owner's chain");
+    }
+
+    #[expect(unsafe_code, reason = "hands out bytes to copy")]
+    fn payload<'a>(
+        &'a self,
+        id: ItemId,
+        at: usize,
+        len: usize,
+        _shard: &'a ShardGuard<'_>,
+    ) -> &'a [u8] {
+        // SAFETY: A2: the item's shard is locked for the life of the result.
+        unsafe { self.arena.bytes(id, at, len) }
+    }
+
+    #[inline]
     pub(crate) fn state(&self, id: ItemId) -> u32 {
         self.arena.word(id, STATE_WORD).load(Relaxed)
     }
@@ -394,6 +491,14 @@ impl Items {
         // SAFETY: A2: the caller owns the chunk alone, says its `Sole`.
         unsafe { self.arena.bytes_mut(id, at, len) }
     }
+}
+
+/// Whose chain a chunk is a link of, given its state word.
+pub(crate) fn chain_owner(arena: &Arena, chunk: ItemId, state: u32) -> Option<ItemId> {
+    if state & CHAIN_CHUNK == 0 {
+        return None;
+    }
+    ItemId::from_word(arena.word(chunk, CHAIN_OWNER_WORD).load(Acquire))
 }
 
 const fn flags_bytes(flags: ItemFlags) -> usize {

@@ -4,6 +4,7 @@
 mod arena;
 #[cfg(any(all(test, not(loom)), fuzzing))]
 mod audit;
+mod automove;
 mod clock;
 mod config;
 mod counters;
@@ -12,6 +13,7 @@ mod index;
 mod item;
 mod lru;
 mod maintain;
+mod mover;
 mod refs;
 mod store;
 #[cfg(all(test, not(loom)))]
@@ -19,11 +21,12 @@ mod tests;
 
 // The public interface.
 pub use clock::SystemClock;
-pub use config::{Builder, Config};
+pub use config::{Automove, Builder, Config};
 pub use counters::{ClassCounters, StoreCounters};
 pub use error::{ConfigError, StoreError};
 pub use item::{ItemView, Pieces};
 pub use maintain::{Maintenance, MaintenanceThread};
+pub use mover::ReassignError;
 pub use nuthatch_types as types;
 pub use store::{
     Cause, ClassStats, Commit, Committed, Counted, Item, ItemGuard, Leaving, MetaArith, MetaDelete,

@@ -22,7 +22,7 @@ use crossbeam::utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::arena::{CLASSES_MAX, ClassId, ItemId};
-use crate::item::{Items, Queue};
+use crate::item::{IN_LIST, Items, Queue};
 
 /// All lists.
 #[derive(Debug)]
@@ -102,6 +102,26 @@ impl Segment {
         self.head = Some(id);
         self.n_items += 1;
         self.bytes += bytes;
+        items.set_state(id, IN_LIST);
+    }
+
+    /// Puts a copy in the place of an item.
+    pub(crate) fn replace(&mut self, items: &Items, old: ItemId, new: ItemId) {
+        let (prev, next) = (items.prev(old), items.next(old));
+        items.set_prev(new, prev);
+        items.set_next(new, next);
+        match prev {
+            Some(prev) => items.set_next(prev, Some(new)),
+            None => self.head = Some(new),
+        }
+        match next {
+            Some(next) => items.set_prev(next, Some(new)),
+            None => self.tail = Some(new),
+        }
+        items.set_prev(old, None);
+        items.set_next(old, None);
+        items.clear_state(old, IN_LIST);
+        items.set_state(new, IN_LIST);
     }
 
     /// Takes an item out; it is in this list.
@@ -123,6 +143,7 @@ impl Segment {
         }
         items.set_prev(id, None);
         items.set_next(id, None);
+        items.clear_state(id, IN_LIST);
         self.n_items -= 1;
         self.bytes -= bytes;
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::Store;
 use crate::arena::{CLASSES_MAX, ClassId};
 use crate::clock::SystemClock;
 use crate::item::{ACTIVE, Queue};
+use crate::mover::MoverDue;
 use crate::store::{Inner, Pull};
 
 /// How many moves a class gets in one step, as in memcached.
@@ -44,8 +46,18 @@ impl Maintenance {
         let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
         let inner = &*self.store.inner;
         inner.flush_if_due();
+        let moving_ms = match inner.move_pages() {
+            MoverDue::Idle => PAUSE_MS_MAX,
+            MoverDue::InMs(due) => due,
+        };
+        Duration::from_millis(self.step_lru(passed_ms).min(moving_ms))
+    }
+
+    /// The LRU's part of a step; says when it wants the next, in milliseconds.
+    fn step_lru(&mut self, passed_ms: u64) -> u64 {
+        let inner = &*self.store.inner;
         if !inner.config.segmented {
-            return Duration::from_millis(PAUSE_MS_MAX);
+            return PAUSE_MS_MAX;
         }
         let bumped = inner.drain_bumps(BUMPS_PER_STEP_MAX);
         for class in inner.slabs.ladder().iter() {
@@ -61,7 +73,36 @@ impl Maintenance {
         }
         let next = inner.slabs.ladder().iter().map(|class| self.pauses[class.idx()].0).min();
         let busy = bumped == BUMPS_PER_STEP_MAX;
-        Duration::from_millis(if busy { PAUSE_MS_MIN } else { next.unwrap_or(PAUSE_MS_MAX) })
+        if busy { PAUSE_MS_MIN } else { next.unwrap_or(PAUSE_MS_MAX) }
+    }
+}
+
+/// Calls maintenance that is asleep.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    n_calls: Mutex<u64>,
+    condvar: Condvar,
+}
+
+impl Wake {
+    /// Ends the wait of everybody who is in [`wait`](Self::wait), or will be and has not seen this
+    /// call.
+    pub(crate) fn wake(&self) {
+        *self.n_calls.lock() += 1;
+        self.condvar.notify_all();
+    }
+
+    /// Calls so far.
+    fn n_calls(&self) -> u64 {
+        *self.n_calls.lock()
+    }
+
+    /// Waits for a call beyond those already seen, but not longer than `pause`.
+    fn wait(&self, seen: u64, pause: Duration) {
+        let mut n_calls = self.n_calls.lock();
+        if *n_calls == seen {
+            self.condvar.wait_for(&mut n_calls, pause);
+        }
     }
 }
 
@@ -132,14 +173,14 @@ impl Inner {
 #[derive(Debug)]
 pub struct MaintenanceThread {
     shared: Arc<Shared>,
+    store: Store,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     clock: SystemClock,
-    is_stopping: Mutex<bool>,
-    wake: Condvar,
+    is_stopping: AtomicBool,
 }
 
 impl Store {
@@ -149,18 +190,15 @@ impl Store {
     ///
     /// When the system gives no thread.
     pub fn spawn_maintenance(&self) -> io::Result<MaintenanceThread> {
-        let shared = Arc::new(Shared {
-            clock: SystemClock::new(),
-            is_stopping: Mutex::new(false),
-            wake: Condvar::new(),
-        });
+        let shared =
+            Arc::new(Shared { clock: SystemClock::new(), is_stopping: AtomicBool::new(false) });
         self.set_clock(shared.clock.read());
         let store = self.clone();
         let for_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("nuthatch-lru".into())
             .spawn(move || for_thread.run(&store))?;
-        Ok(MaintenanceThread { shared, thread: Some(thread) })
+        Ok(MaintenanceThread { shared, store: self.clone(), thread: Some(thread) })
     }
 }
 
@@ -173,8 +211,8 @@ impl MaintenanceThread {
 
 impl Drop for MaintenanceThread {
     fn drop(&mut self) {
-        *self.shared.is_stopping.lock() = true;
-        self.shared.wake.notify_all();
+        self.shared.is_stopping.store(true, Relaxed);
+        self.store.inner.wake.wake();
         if let Some(thread) = self.thread.take() {
             // The thread runs our code only; if that panicked, it has been reported already.
             let _ = thread.join();
@@ -186,13 +224,19 @@ impl Shared {
     fn run(&self, store: &Store) {
         let mut maintenance = Maintenance::new(store);
         let mut pause = Duration::ZERO;
-        let mut is_stopping = self.is_stopping.lock();
-        while !*is_stopping {
+        loop {
+            // Counted before anything is looked at, so that a call in between is not missed.
+            let seen = store.inner.wake.n_calls();
+            if self.is_stopping.load(Relaxed) {
+                return;
+            }
             store.set_clock(self.clock.read());
             let due = maintenance.step(pause);
             // The clock counts seconds: be there when it changes.
             pause = due.min(Duration::from_millis(self.clock.ms_to_next_second()));
-            self.wake.wait_for(&mut is_stopping, pause);
+            if !pause.is_zero() {
+                store.inner.wake.wait(seen, pause);
+            }
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The ladder of slab classes: which chunk sizes exist, and which one an item needs.
 
-use nuthatch_types::limits::PAGE_BYTES;
-
 /// One more than the highest class number; class 0 is the global page pool.
 pub(crate) const CLASSES_MAX: usize = 64;
 
@@ -33,12 +31,19 @@ impl ClassId {
 pub(crate) struct Ladder {
     /// `sizes[0]` is unused; `sizes[n]` is the chunk size of class `n`.
     sizes: Vec<usize>,
+    page_bytes: usize,
 }
 
 impl Ladder {
     /// memcached's ladder: from `48 + chunk_size_min`, each the factor times the one before,
     /// rounded up to 8 bytes (or `unit`, where ids need more), and `chunk_max` last.
-    pub(crate) fn new(chunk_size_min: usize, factor: f64, chunk_max: usize, unit: usize) -> Self {
+    pub(crate) fn new(
+        chunk_size_min: usize,
+        factor: f64,
+        chunk_max: usize,
+        unit: usize,
+        page_bytes: usize,
+    ) -> Self {
         let mut sizes = vec![0];
         let mut size = LADDER_HEADER_BYTES + chunk_size_min;
         // The class below the last must be smaller than the last by the factor, and the numbers
@@ -56,7 +61,21 @@ impl Ladder {
             size = next.max(size + 1);
         }
         sizes.push(chunk_max);
-        Self { sizes }
+        Self { sizes, page_bytes }
+    }
+
+    /// A ladder of given sizes (`-o slab_sizes`), ascending, rounded up to `unit`, and `chunk_max`
+    /// last.
+    pub(crate) fn of_sizes(
+        given: &[usize],
+        chunk_max: usize,
+        unit: usize,
+        page_bytes: usize,
+    ) -> Self {
+        let rounded = given.iter().map(|size| size.next_multiple_of(unit));
+        let below = rounded.filter(|&size| size < chunk_max).take(CLASSES_MAX - 2);
+        let sizes = std::iter::once(0).chain(below).chain([chunk_max]).collect();
+        Self { sizes, page_bytes }
     }
 
     /// The smallest class whose chunks hold so many bytes; `None` above the last.
@@ -70,7 +89,7 @@ impl Ladder {
     }
 
     pub(crate) fn chunks_per_page(&self, class: ClassId) -> usize {
-        PAGE_BYTES / self.chunk_bytes(class)
+        self.page_bytes / self.chunk_bytes(class)
     }
 
     /// The class of the largest chunks, in whose LRU chained items live.
@@ -89,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_default_ladder_is_memcacheds() {
-        let ladder = Ladder::new(48, 1.25, 512 << 10, 8);
+        let ladder = Ladder::new(48, 1.25, 512 << 10, 8, 1 << 20);
         assert_eq!(
             ladder.sizes[1..],
             [
@@ -103,7 +122,7 @@ mod tests {
 
     #[test]
     fn every_size_has_the_smallest_class_that_holds_it() {
-        let ladder = Ladder::new(48, 1.25, 512 << 10, 8);
+        let ladder = Ladder::new(48, 1.25, 512 << 10, 8, 1 << 20);
         assert_eq!(ladder.class_for(1), Some(ClassId::new(1)));
         assert_eq!(ladder.class_for(96), Some(ClassId::new(1)));
         assert_eq!(ladder.class_for(97), Some(ClassId::new(2)));
@@ -112,9 +131,15 @@ mod tests {
     }
 
     #[test]
+    fn given_sizes_are_taken_as_they_are() {
+        let ladder = Ladder::of_sizes(&[100, 200, 1000], 512 << 10, 8, 1 << 20);
+        assert_eq!(ladder.sizes, [0, 104, 200, 1000, 512 << 10]);
+    }
+
+    #[test]
     fn odd_settings_still_end_in_63_classes() {
         for (min, factor, max) in [(1, 1.0001, 1 << 20), (48, 1.08, 1 << 20), (500, 9.0, 1 << 10)] {
-            let ladder = Ladder::new(min, factor, max, 8);
+            let ladder = Ladder::new(min, factor, max, 8, 1 << 20);
             assert!(ladder.sizes.len() <= CLASSES_MAX);
             assert!(ladder.sizes.is_sorted(), "{:?}", ladder.sizes);
             assert_eq!(ladder.chunk_bytes(ladder.last()), max);

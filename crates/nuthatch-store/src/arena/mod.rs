@@ -7,8 +7,10 @@
 //!   | chunk | chunk | chunk | …     |
 //! ```
 //!
-//! The range is reserved without access rights and without memory behind it; a page (1 MiB) gets
-//! both when it is first used. The base never moves, so that `-m` can change while running.
+//! The range is reserved without access rights and without memory behind it; a page (1 MiB, or less
+//! in the lean profile) gets both when it is first used. The base never moves, so that `-m` can
+//! change while running; the memory of a page that nobody needs goes back to the system, its
+//! address stays.
 //!
 //! A chunk is named by an [`ItemId`]: its offset in units of 8 bytes (16, 32 or 64 in arenas above
 //! 32, 64 and 128 GiB), plus one. Ids, not addresses, are kept in the index, in LRU links and in
@@ -22,30 +24,37 @@
 //!
 //! - **A1 committed**: every [`ItemId`] in circulation names a place in a committed page, and a
 //!   page stays mapped until the arena is dropped. (Ids are made by [`Arena::id`] alone, which
-//!   checks it; every access checks the bound again.)
+//!   checks it; every access checks the bound again.) An id that was kept without a lock or a
+//!   reference may name what is no longer the same item, but never unmapped memory.
 //! - **A2 quiet bytes**: the payload of a chunk changes only while nobody else can read it: while
 //!   it belongs to a `Draft` or `Reservation`, or under the shard lock while the index holds the
 //!   only reference.
-//! - **A3 initialised**: all bytes of a committed page are initialised: the system hands out zeroes.
+//! - **A3 initialised**: all bytes of a committed page are initialised: the system hands out zeroes,
+//!   at first and again after a page was given back.
 //! - **A4 header words**: the header of a chunk is only ever accessed as the atomics of
 //!   [`Arena::word`] and [`Arena::word64`], and what lies behind it never is. Where the header ends
 //!   is settled by what the chunk is (an item, a link of a chain) and changes only while one
-//!   thread owns the chunk.
+//!   thread owns the chunk. A page changes its grid of chunks only while all of its chunks are free.
+//! - **A5 page table**: the mapping beside the arena holds a byte and a [`Page`] for each page of
+//!   the range and nothing else, all of it atomics, from the making of the arena to its drop.
+//! - **A6 given back**: memory is given back only of a page that no class owns, which holds no item
+//!   and no free chunk, so that no reference into it exists.
 
 mod class;
+mod pages;
 mod prefetch;
 mod slabs;
 
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use nuthatch_types::limits::PAGE_BYTES;
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 
 pub(crate) use class::{CLASSES_MAX, ClassId, Ladder};
+pub(crate) use pages::{Page, PageTable};
 pub(crate) use prefetch::prefetch;
-pub(crate) use slabs::Slabs;
+pub(crate) use slabs::{ChunkUse, Slabs};
 
 /// The largest arena: 2^32 units of 64 bytes.
 pub(crate) const RESERVE_BYTES_MAX: usize = 256 << 30;
@@ -69,17 +78,35 @@ impl ItemId {
     }
 }
 
+/// The unit of transparent huge pages.
+const HUGE_BYTES: usize = 2 << 20;
+
+/// How an arena is laid out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// The memory limit it begins with, in bytes.
+    pub(crate) limit: usize,
+    /// Bytes a page: a power of two.
+    pub(crate) page_bytes: usize,
+    /// Ask the system for huge pages (2 MiB), which are taken as a whole.
+    pub(crate) huge: bool,
+}
+
 /// The reserved range and the state of its pages.
 #[derive(Debug)]
 pub(crate) struct Arena {
     base: NonNull<u8>,
     reserve_bytes: usize,
+    /// What was mapped, of which the range is the aligned part.
+    mapping: (NonNull<u8>, usize),
     /// Ids count in units of `1 << shift` bytes.
     shift: u32,
-    /// Pages below this number are committed. Grows only.
+    page_shift: u32,
+    /// Pages are committed by so many at a time.
+    commit_pages: usize,
+    /// Bytes below this are committed. Grows only.
     committed: AtomicUsize,
-    /// The class that owns each page; 0 is nobody.
-    classes: Box<[AtomicU8]>,
+    table: PageTable,
 }
 
 // The base pointer is to memory that is shared through atomics and, for payload, through A2.
@@ -99,66 +126,136 @@ impl Arena {
     }
 
     /// Reserves the address range for a memory limit.
-    pub(crate) fn reserve(limit: usize) -> Result<Self, (usize, std::io::Error)> {
+    pub(crate) fn reserve(layout: Layout) -> Result<Self, (usize, std::io::Error)> {
+        let Layout { limit, page_bytes, huge } = layout;
+        debug_assert!(page_bytes.is_power_of_two() && page_bytes <= HUGE_BYTES);
         let shift = Self::unit_bytes(limit).trailing_zeros();
         let all = 1usize << 32 << shift;
         // Room for one page a class beyond the limit, and all that ids can name where the address
         // space is not limited (`ulimit -v`).
-        let least = limit.next_multiple_of(PAGE_BYTES) + CLASSES_MAX * PAGE_BYTES;
-        let (base, reserve_bytes) = match map_reserved(all) {
-            Ok(base) => (base, all),
-            Err(_) => (map_reserved(least).map_err(|error| (least, error))?, least),
+        let least = (limit + CLASSES_MAX * page_bytes).next_multiple_of(HUGE_BYTES);
+        // As much again as an alignment may cost.
+        let map = |bytes| map_reserved(bytes + HUGE_BYTES).map(|base| (base, bytes));
+        let (start, reserve_bytes) =
+            map(all).or_else(|_| map(least)).map_err(|error| (least, error))?;
+        let skip = start.as_ptr().align_offset(HUGE_BYTES);
+        let base = NonNull::new(start.as_ptr().wrapping_add(skip)).expect("inside the mapping");
+        let n_pages = reserve_bytes / page_bytes;
+        let table = match PageTable::new(n_pages) {
+            Ok(table) => table,
+            Err(error) => {
+                unmap(start, reserve_bytes + HUGE_BYTES);
+                return Err((least, error));
+            }
         };
-        let pages = reserve_bytes / PAGE_BYTES;
-        Ok(Self {
+        let arena = Self {
             base,
             reserve_bytes,
+            mapping: (start, reserve_bytes + HUGE_BYTES),
             shift,
+            page_shift: page_bytes.trailing_zeros(),
+            commit_pages: if huge { HUGE_BYTES / page_bytes } else { 1 },
             committed: AtomicUsize::new(0),
-            classes: (0..pages).map(|_| AtomicU8::new(0)).collect(),
-        })
+            table,
+        };
+        if huge {
+            arena.advise_huge();
+        }
+        Ok(arena)
+    }
+
+    #[expect(unsafe_code, reason = "advises the system on memory")]
+    fn advise_huge(&self) {
+        let all = (self.base.as_ptr().cast(), self.reserve_bytes);
+        // SAFETY: this range is the arena's own, and the advice changes no byte of it.
+        let done = unsafe { rustix::mm::madvise(all.0, all.1, Advice::LinuxHugepage) };
+        // A kernel without huge pages serves small ones: slower and just as right.
+        let _ = done;
     }
 
     /// How many pages the range has room for.
     pub(crate) fn pages_max(&self) -> usize {
-        self.classes.len()
+        self.table.len()
     }
 
-    /// Gives memory to the lowest page that has none; its bytes are zero. `None` when the range
-    /// is used up or the system refuses. The caller holds the page pool's lock.
+    pub(crate) fn page_bytes(&self) -> usize {
+        1 << self.page_shift
+    }
+
+    /// What is known of a page's chunks; guarded by the lock of the class that owns it.
+    pub(crate) fn page(&self, page: u32) -> &Page {
+        self.table.page(page)
+    }
+
+    /// Gives memory to a page that has never had any; its bytes are zero. False when the range is
+    /// used up or the system refuses. The caller holds the page pool's lock.
     #[expect(unsafe_code, reason = "changes the protection of reserved memory")]
-    pub(crate) fn commit_next(&self) -> Option<u32> {
-        let page = self.committed.load(Ordering::Relaxed);
+    #[must_use = "a page without memory must not be used"]
+    pub(crate) fn commit(&self, page: u32) -> bool {
         // The last page is left out: the id of its last unit would not fit 32 bits.
-        if page + 1 >= self.pages_max() {
-            return None;
+        if page as usize + 1 >= self.pages_max() {
+            return false;
         }
-        let start = self.base.as_ptr().wrapping_add(page * PAGE_BYTES);
+        let committed = self.committed.load(Ordering::Relaxed);
+        let end = (page as usize + 1) << self.page_shift;
+        if end <= committed {
+            return true;
+        }
+        let bytes = (end - committed).next_multiple_of(self.commit_pages << self.page_shift);
+        let bytes = bytes.min(self.reserve_bytes - committed);
+        let start = self.base.as_ptr().wrapping_add(committed);
         let flags = MprotectFlags::READ | MprotectFlags::WRITE;
-        // SAFETY: `page` is inside the range this arena reserved, and nothing uses it yet (A1).
-        unsafe { rustix::mm::mprotect(start.cast(), PAGE_BYTES, flags) }.ok()?;
-        self.committed.store(page + 1, Ordering::Release);
-        u32::try_from(page).ok()
+        // SAFETY: the bytes are inside the range this arena reserved, and nothing uses them (A1).
+        if unsafe { rustix::mm::mprotect(start.cast(), bytes, flags) }.is_err() {
+            return false;
+        }
+        self.committed.store(committed + bytes, Ordering::Release);
+        true
+    }
+
+    /// Gives the memory of a page back to the system; its bytes are zero from here on, and cost
+    /// memory again when they are next touched. The caller holds the page pool's lock and the page
+    /// belongs to nobody.
+    #[expect(unsafe_code, reason = "gives memory back")]
+    pub(crate) fn give_back(&self, page: u32) {
+        assert!(self.class_of(page).is_none(), "a page that is given back belongs to nobody");
+        let at = (page as usize) << self.page_shift;
+        assert!(at + self.page_bytes() <= self.committed.load(Ordering::Relaxed));
+        let start = self.base.as_ptr().wrapping_add(at);
+        let give = || {
+            // SAFETY: A6: nothing refers to the page; the bound above keeps it in the range (A1).
+            unsafe { rustix::mm::madvise(start.cast(), self.page_bytes(), Advice::LinuxDontNeed) }
+        };
+        if give().is_err() {
+            // Memory that is locked (`-k`) is not given back until it is unlocked.
+            // SAFETY: as above, and unlocking changes no byte.
+            let unlocked = unsafe { rustix::mm::munlock(start.cast(), self.page_bytes()) };
+            let given = unlocked.and_then(|()| give());
+            debug_assert!(given.is_ok(), "madvise on our own mapping");
+        }
     }
 
     /// The class that owns a page.
+    #[inline]
     pub(crate) fn class_of(&self, page: u32) -> Option<ClassId> {
-        match self.classes[page as usize].load(Ordering::Relaxed) {
+        match self.table.classes()[page as usize].load(Ordering::Relaxed) {
             0 => None,
             number => Some(ClassId::new(usize::from(number))),
         }
     }
 
-    /// Hands a page that nobody owns to a class. The caller holds the page pool's lock.
-    pub(crate) fn set_class(&self, page: u32, class: ClassId) {
-        self.classes[page as usize].store(class.number(), Ordering::Relaxed);
+    /// Says which class owns a page, or that none does. The caller holds the page pool's lock, and
+    /// the page has no chunk in use.
+    pub(crate) fn set_class(&self, page: u32, class: Option<ClassId>) {
+        let number = class.map_or(0, ClassId::number);
+        self.table.classes()[page as usize].store(number, Ordering::Relaxed);
     }
 
     /// The id of the chunk that begins `offset` bytes into a page.
     pub(crate) fn id(&self, page: u32, offset: usize) -> ItemId {
-        let at = page as usize * PAGE_BYTES + offset;
+        let at = ((page as usize) << self.page_shift) + offset;
         assert!(
-            offset < PAGE_BYTES && (page as usize) < self.committed.load(Ordering::Acquire),
+            offset < self.page_bytes() && at < self.committed.load(Ordering::Acquire),
             "ids name committed memory"
         );
         debug_assert!(at.is_multiple_of(1 << self.shift));
@@ -166,17 +263,18 @@ impl Arena {
         ItemId(NonZeroU32::MIN.checked_add(units).expect("the last page is never committed"))
     }
 
-    /// Where a chunk lies: its page, and its offset in the page.
-    pub(crate) fn place(&self, id: ItemId) -> (u32, usize) {
-        let at = self.offset(id);
-        #[expect(clippy::cast_possible_truncation, reason = "at most 2^38 / 2^20 pages")]
-        let page = (at / PAGE_BYTES) as u32;
-        (page, at % PAGE_BYTES)
+    /// The page a chunk lies in.
+    #[inline]
+    pub(crate) fn page_of(&self, id: ItemId) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 2^38 / 2^16 pages")]
+        let page = (self.offset(id) >> self.page_shift) as u32;
+        page
     }
 
     /// The class of the page a chunk lies in.
+    #[inline]
     pub(crate) fn class(&self, id: ItemId) -> ClassId {
-        self.class_of(self.place(id).0).expect("a chunk in circulation lies in a page of a class")
+        self.class_of(self.page_of(id)).expect("a chunk in circulation lies in a page of a class")
     }
 
     /// Header word `n` (4 bytes each) of a chunk.
@@ -245,7 +343,7 @@ impl Arena {
         // A page is owned as a whole, so that staying below the committed ones is staying in
         // memory that is mapped; this check costs a compare and has the last word.
         assert!(
-            offset + len <= self.committed.load(Ordering::Relaxed) * PAGE_BYTES,
+            offset + len <= self.committed.load(Ordering::Relaxed),
             "an id names committed memory"
         );
         self.base.as_ptr().wrapping_add(offset)
@@ -253,12 +351,18 @@ impl Arena {
 }
 
 impl Drop for Arena {
-    #[expect(unsafe_code, reason = "gives the range back")]
     fn drop(&mut self) {
-        // SAFETY: this is the range `reserve` mapped; every borrow of the arena has ended.
-        let done = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.reserve_bytes) };
-        debug_assert!(done.is_ok(), "munmap of our own mapping");
+        unmap(self.mapping.0, self.mapping.1);
     }
+}
+
+/// Gives a mapping of ours back, when nothing refers to it any more.
+#[expect(unsafe_code, reason = "gives the range back")]
+fn unmap(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: this is a range that `map_reserved` made, given back once, by the drop of its arena
+    // or before there was one: every borrow of it has ended.
+    let done = unsafe { rustix::mm::munmap(start.as_ptr().cast(), bytes) };
+    debug_assert!(done.is_ok(), "munmap of our own mapping");
 }
 
 /// Reserves address space without rights or memory.
@@ -273,25 +377,46 @@ fn map_reserved(bytes: usize) -> Result<NonNull<u8>, std::io::Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use nuthatch_types::limits::PAGE_BYTES;
+
     use super::*;
 
+    /// An arena of 1 MiB pages.
+    pub(crate) fn arena(limit: usize) -> Arena {
+        Arena::reserve(Layout { limit, page_bytes: PAGE_BYTES, huge: false }).unwrap()
+    }
+
     #[test]
-    fn ids_name_places_and_back() {
-        let arena = Arena::reserve(64 << 20).unwrap();
-        assert_eq!(arena.commit_next(), Some(0));
-        assert_eq!(arena.commit_next(), Some(1));
-        for place in [(0, 0), (0, 96), (1, 0), (1, PAGE_BYTES - 8)] {
-            assert_eq!(arena.place(arena.id(place.0, place.1)), place);
+    fn ids_name_places() {
+        let arena = arena(64 << 20);
+        assert!(arena.commit(0) && arena.commit(1));
+        for (page, offset) in [(0, 0), (0, 96), (1, 0), (1, PAGE_BYTES - 8)] {
+            let id = arena.id(page, offset);
+            assert_eq!(arena.page_of(id), page);
+            assert_eq!(arena.offset(id), page as usize * PAGE_BYTES + offset);
         }
     }
 
     #[test]
     #[should_panic(expected = "an id names committed memory")]
     fn reading_past_the_committed_pages_is_caught() {
-        let arena = Arena::reserve(64 << 20).unwrap();
-        let page = arena.commit_next().unwrap();
-        arena.word(arena.id(page, PAGE_BYTES - 8), 3);
+        let arena = arena(64 << 20);
+        assert!(arena.commit(0));
+        arena.word(arena.id(0, PAGE_BYTES - 8), 3);
+    }
+
+    #[test]
+    fn a_page_given_back_is_zero_again() {
+        for huge in [false, true] {
+            let layout = Layout { limit: 64 << 20, page_bytes: PAGE_BYTES, huge };
+            let arena = Arena::reserve(layout).unwrap();
+            assert!(arena.commit(0));
+            let id = arena.id(0, 96);
+            arena.word(id, 0).store(7, Ordering::Relaxed);
+            arena.give_back(0);
+            assert_eq!(arena.word(id, 0).load(Ordering::Relaxed), 0);
+        }
     }
 
     #[test]

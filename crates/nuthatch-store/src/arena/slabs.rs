@@ -1,24 +1,30 @@
 //! Slabs: which class owns which pages, and which chunks are free.
 //!
 //! ```text
-//!  page pool ── the right to commit new pages under the limit
-//!      │ take
-//!  class n  ── free list of chunks  +  the page being cut, from which fresh chunks come
+//!  page pool ── free pages, and the right to take new ones under the limit
+//!      │ take                                              ▲ a page that was drained
+//!  class n  ── pages with something to give: [ page ]⇄[ page ]⇄[ page, all free ]
+//!                 each with a list of freed chunks, and chunks that were never cut
 //! ```
+//!
+//! Free chunks are kept page by page, so that a page can be taken out of use at once: what is free
+//! in it is no longer given out, and what is freed counts until all of it is ([`Slabs::drain`]).
+//! Pages that are all free stand at the end of their class's list, so that they stay so, and so
+//! that a class in need finds them ([`Slabs::steal_free_page`]).
 //!
 //! A page is cut lazily: a class that needs one chunk touches one chunk, not the whole page.
 //! Freed chunks are threaded through their own header (word [`FREE_NEXT`]).
 //!
 //! Lock order: a class, then the pool. Neither is held across anything but what is here.
 
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
 use parking_lot::Mutex;
 
-use std::sync::atomic::Ordering::Relaxed;
-
-use nuthatch_types::limits::PAGE_BYTES;
-
 use super::{Arena, CLASSES_MAX, ClassId, ItemId, Ladder};
-use crate::item::{STATE_FREE, STATE_WORD};
+use crate::item::{STATE_FREE, STATE_TAKEN, STATE_WORD};
 
 /// The header word that links free chunks.
 const FREE_NEXT: usize = 1;
@@ -29,34 +35,46 @@ pub(crate) struct Slabs {
     ladder: Ladder,
     classes: Box<[Mutex<Class>]>,
     pool: Mutex<Pool>,
+    /// Pages of classes in which every chunk is free.
+    n_pages_free: AtomicUsize,
 }
 
-/// Guarded by the class lock.
+/// Guarded by the class lock; so are the [`Page`](super::Page)s it owns.
 #[derive(Debug, Default)]
 struct Class {
-    free: Option<ItemId>,
+    /// Pages with free or uncut chunks: the first and the last, page number plus one.
+    first: u32,
+    last: u32,
+    /// All pages, the one held longest first.
+    pages: VecDeque<u32>,
+    /// Chunks free or uncut, but for those of a page being drained.
     n_free: usize,
-    /// The page being cut and the chunk of it that comes next.
-    cutting: Option<(u32, usize)>,
-    n_pages: usize,
+    /// The page that gives nothing any more.
+    draining: Option<u32>,
 }
 
 /// Guarded by the pool lock.
 #[derive(Debug)]
 struct Pool {
-    /// Pages that classes own.
-    n_owned: usize,
-    /// How many pages classes may own together; each may have its first one beyond that.
-    n_owned_max: usize,
+    /// Pages with memory that no class owns.
+    free: Vec<u32>,
+    /// Pages whose memory went back to the system.
+    absent: Vec<u32>,
+    /// Pages from this number on have never been used.
+    next: u32,
+    /// Pages that have memory: those of classes and the free ones.
+    n_held: usize,
+    /// How many may have; each class may have its first one beyond that.
+    n_held_max: usize,
 }
 
-/// What a class holds, for statistics.
+/// What a class holds, for statistics and decisions.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ClassUsage {
     pub(crate) chunk_bytes: usize,
     pub(crate) chunks_per_page: usize,
     pub(crate) n_pages: usize,
-    /// Chunks on the free list and not yet cut.
+    /// Chunks on a free list or not yet cut.
     pub(crate) n_free: usize,
 }
 
@@ -66,12 +84,47 @@ impl ClassUsage {
     }
 }
 
+/// What the page pool holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct PoolUsage {
+    /// Pages in the pool, ready for any class.
+    pub(crate) n_free: usize,
+    /// Pages with memory, those of classes included.
+    pub(crate) n_held: usize,
+    /// How many the limit allows.
+    pub(crate) n_held_max: usize,
+}
+
+impl PoolUsage {
+    /// Whether no page can be had but by taking it from a class.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.n_held >= self.n_held_max
+    }
+}
+
+/// What a chunk is used for; see [`Slabs::look`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ChunkUse {
+    Free,
+    /// An item, or about to become one, or on its way to being freed.
+    Item,
+    /// A link in the chain of the item with this id.
+    Chain(ItemId),
+}
+
 impl Slabs {
-    pub(crate) fn new(ladder: Ladder, memory_limit: usize) -> Self {
+    pub(crate) fn new(ladder: Ladder, n_pages_max: usize) -> Self {
         Self {
             ladder,
             classes: (0..CLASSES_MAX).map(|_| Mutex::default()).collect(),
-            pool: Mutex::new(Pool { n_owned: 0, n_owned_max: memory_limit / PAGE_BYTES }),
+            pool: Mutex::new(Pool {
+                free: Vec::new(),
+                absent: Vec::new(),
+                next: 0,
+                n_held: 0,
+                n_held_max: n_pages_max,
+            }),
+            n_pages_free: AtomicUsize::new(0),
         }
     }
 
@@ -83,91 +136,398 @@ impl Slabs {
     /// the class has none and the limit allows no further page.
     pub(crate) fn take(&self, arena: &Arena, class: ClassId) -> Option<ItemId> {
         let mut state = self.classes[class.idx()].lock();
-        let id = match state.free {
+        if state.first == 0 {
+            let page = self.take_page(arena, state.pages.len())?;
+            self.adopt(arena, class, &mut state, page);
+        }
+        Some(self.take_from(arena, class, &mut state))
+    }
+
+    /// Takes a chunk that a class has, without a new page.
+    pub(crate) fn take_held(&self, arena: &Arena, class: ClassId) -> Option<ItemId> {
+        let mut state = self.classes[class.idx()].lock();
+        (state.first != 0).then(|| self.take_from(arena, class, &mut state))
+    }
+
+    /// Takes a chunk of a class that has one.
+    fn take_from(&self, arena: &Arena, class: ClassId, state: &mut Class) -> ItemId {
+        let number = state.first - 1;
+        let page = arena.page(number);
+        let per_page = self.chunks(class);
+        let (n_free, n_cut) = (page.n_free.load(Relaxed), page.n_cut.load(Relaxed));
+        if n_free + (per_page - n_cut) == per_page {
+            self.n_pages_free.fetch_sub(1, Relaxed);
+        }
+        let id = match ItemId::from_word(page.free.load(Relaxed)) {
             Some(id) => {
-                state.free = ItemId::from_word(arena.word(id, FREE_NEXT).load(Relaxed));
-                state.n_free -= 1;
+                page.free.store(arena.word(id, FREE_NEXT).load(Relaxed), Relaxed);
+                page.n_free.store(n_free - 1, Relaxed);
+                debug_assert_eq!(arena.word(id, STATE_WORD).load(Relaxed), STATE_FREE);
                 id
             }
             None => {
-                let (page, chunk) = match state.cutting {
-                    Some(place) => place,
-                    None => (self.take_page(arena, class, &mut state)?, 0),
-                };
-                let next = chunk + 1;
-                let more = next < self.ladder.chunks_per_page(class);
-                state.cutting = more.then_some((page, next));
-                arena.id(page, chunk * self.ladder.chunk_bytes(class))
+                page.n_cut.store(n_cut + 1, Relaxed);
+                arena.id(number, n_cut as usize * self.ladder.chunk_bytes(class))
             }
         };
-        debug_assert!(matches!(arena.word(id, STATE_WORD).load(Relaxed), 0 | STATE_FREE));
-        Some(id)
+        // Whatever stood there before, the chunk is somebody's now and not yet an item.
+        arena.word(id, STATE_WORD).store(STATE_TAKEN, Relaxed);
+        state.n_free -= 1;
+        if page.free.load(Relaxed) == 0 && page.n_cut.load(Relaxed) == per_page {
+            state.leave(arena, number);
+        }
+        id
     }
 
     /// Puts a chunk back; nobody refers to it any more.
     pub(crate) fn give(&self, arena: &Arena, id: ItemId) {
+        let number = arena.page_of(id);
         let class = arena.class(id);
         let mut state = self.classes[class.idx()].lock();
-        arena.word(id, STATE_WORD).store(STATE_FREE, Relaxed);
-        arena.word(id, FREE_NEXT).store(ItemId::to_word(state.free), Relaxed);
-        state.free = Some(id);
+        let page = arena.page(number);
+        arena.word(id, FREE_NEXT).store(page.free.load(Relaxed), Relaxed);
+        // Release: who reads the state without a lock sees a free chunk's words behind it.
+        arena.word(id, STATE_WORD).store(STATE_FREE, Release);
+        page.free.store(ItemId::to_word(Some(id)), Relaxed);
+        let n_free = page.n_free.load(Relaxed) + 1;
+        page.n_free.store(n_free, Relaxed);
+        if state.draining == Some(number) {
+            return;
+        }
         state.n_free += 1;
-        debug_assert!(state.n_free <= state.n_pages * self.ladder.chunks_per_page(class));
+        let (per_page, n_cut) = (self.chunks(class), page.n_cut.load(Relaxed));
+        let n_all = n_free + (per_page - n_cut);
+        debug_assert!(n_all <= per_page, "a chunk is freed once");
+        if n_all == per_page {
+            self.n_pages_free.fetch_add(1, Relaxed);
+            if n_all > 1 {
+                state.leave(arena, number);
+            }
+            state.join_last(arena, number);
+        } else if n_all == 1 {
+            state.join_first(arena, number);
+        }
     }
 
-    fn take_page(&self, arena: &Arena, class: ClassId, state: &mut Class) -> Option<u32> {
-        let mut pool = self.pool.lock();
+    /// A page for a class that has `n_pages`: from the pool, or a new one under the limit.
+    fn take_page(&self, arena: &Arena, n_pages: usize) -> Option<u32> {
+        let pool = &mut *self.pool.lock();
         // memcached's rule: the limit holds, but no class goes without its first page.
-        if pool.n_owned >= pool.n_owned_max && state.n_pages > 0 {
+        let is_first = n_pages == 0;
+        if (pool.n_held <= pool.n_held_max || is_first)
+            && let Some(page) = pool.free.pop()
+        {
+            return Some(page);
+        }
+        if pool.n_held >= pool.n_held_max && !is_first {
             return None;
         }
-        let page = arena.commit_next()?;
-        pool.n_owned += 1;
-        arena.set_class(page, class);
-        state.n_pages += 1;
+        let page = match pool.absent.pop() {
+            Some(page) => page,
+            None if arena.commit(pool.next) => {
+                pool.next += 1;
+                pool.next - 1
+            }
+            None => return None,
+        };
+        pool.n_held += 1;
         Some(page)
+    }
+
+    /// Makes a page that nobody owns a class's, all of it uncut.
+    fn adopt(&self, arena: &Arena, class: ClassId, state: &mut Class, number: u32) {
+        let page = arena.page(number);
+        page.free.store(0, Relaxed);
+        page.n_free.store(0, Relaxed);
+        page.n_cut.store(0, Relaxed);
+        arena.set_class(number, Some(class));
+        state.pages.push_back(number);
+        state.n_free += self.ladder.chunks_per_page(class);
+        state.join_last(arena, number);
+        self.n_pages_free.fetch_add(1, Relaxed);
+    }
+
+    /// Begins to drain a page of a class: the one held longest, or the one with the most free
+    /// chunks. Nothing of it is given out from here on. `None` if the class has no such page, or
+    /// one that is being drained.
+    pub(crate) fn drain(&self, arena: &Arena, class: ClassId, emptiest: bool) -> Option<u32> {
+        let state = &mut *self.classes[class.idx()].lock();
+        if state.draining.is_some() {
+            return None;
+        }
+        let number = if emptiest {
+            let n_free = |page: &u32| self.n_free_in(arena, class, *page);
+            // The first of equals is the oldest.
+            state.pages.iter().copied().rev().max_by_key(n_free)?
+        } else {
+            *state.pages.front()?
+        };
+        let n_free = self.n_free_in(arena, class, number);
+        if n_free > 0 {
+            state.leave(arena, number);
+        }
+        if n_free == self.ladder.chunks_per_page(class) {
+            self.n_pages_free.fetch_sub(1, Relaxed);
+        }
+        state.n_free -= n_free;
+        state.draining = Some(number);
+        Some(number)
+    }
+
+    /// Whether everything in the page being drained is free.
+    pub(crate) fn is_drained(&self, arena: &Arena, class: ClassId) -> bool {
+        let state = self.classes[class.idx()].lock();
+        let per_page = self.ladder.chunks_per_page(class);
+        state.draining.is_some_and(|page| self.n_free_in(arena, class, page) == per_page)
+    }
+
+    /// Hands a drained page on: to a class, or to the pool.
+    pub(crate) fn finish_drain(&self, arena: &Arena, class: ClassId, to: Option<ClassId>) {
+        debug_assert!(self.is_drained(arena, class));
+        let page = {
+            let state = &mut *self.classes[class.idx()].lock();
+            let page = state.draining.take().expect("a page is being drained");
+            state.disown(page);
+            arena.set_class(page, None);
+            page
+        };
+        match to {
+            Some(to) => {
+                let state = &mut *self.classes[to.idx()].lock();
+                self.adopt(arena, to, state, page);
+            }
+            None => self.pool.lock().free.push(page),
+        }
+    }
+
+    /// Gives a page that could not be drained its part in its class again.
+    pub(crate) fn abort_drain(&self, arena: &Arena, class: ClassId) {
+        let state = &mut *self.classes[class.idx()].lock();
+        let Some(number) = state.draining.take() else { return };
+        let n_free = self.n_free_in(arena, class, number);
+        state.n_free += n_free;
+        if n_free > 0 {
+            state.join_first(arena, number);
+        }
+        if n_free == self.ladder.chunks_per_page(class) {
+            self.n_pages_free.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Takes a page in which every chunk is free from a class that can spare it, for a class that
+    /// needs one; false when there is none. The caller holds no class lock.
+    pub(crate) fn steal_free_page(&self, arena: &Arena, to: ClassId) -> bool {
+        if self.n_pages_free.load(Relaxed) == 0 {
+            return false;
+        }
+        for from in self.ladder.iter().filter(|&from| from != to) {
+            let page = {
+                let state = &mut *self.classes[from.idx()].lock();
+                // Its last page is left to it: it could ask for another beyond the limit.
+                if state.last == 0 || state.pages.len() < 2 {
+                    continue;
+                }
+                let page = state.last - 1;
+                let per_page = self.ladder.chunks_per_page(from);
+                if self.n_free_in(arena, from, page) < per_page {
+                    continue;
+                }
+                state.leave(arena, page);
+                state.n_free -= per_page;
+                state.disown(page);
+                arena.set_class(page, None);
+                page
+            };
+            // `adopt` counts it again.
+            self.n_pages_free.fetch_sub(1, Relaxed);
+            self.adopt(arena, to, &mut self.classes[to.idx()].lock(), page);
+            return true;
+        }
+        false
+    }
+
+    /// Hands a page of the pool to a class; false when the pool has none.
+    pub(crate) fn grant(&self, arena: &Arena, to: ClassId) -> bool {
+        let state = &mut *self.classes[to.idx()].lock();
+        let Some(page) = self.pool.lock().free.pop() else { return false };
+        self.adopt(arena, to, state, page);
+        true
+    }
+
+    /// Changes how many pages may have memory.
+    pub(crate) fn set_limit(&self, n_pages_max: usize) {
+        self.pool.lock().n_held_max = n_pages_max;
+    }
+
+    /// Gives pages of the pool back to the system, at most so many, while there are more with
+    /// memory than there may be; says how many.
+    pub(crate) fn release_excess(&self, arena: &Arena, max: usize) -> usize {
+        for n in 0..max {
+            let pool = &mut *self.pool.lock();
+            if pool.n_held <= pool.n_held_max {
+                return n;
+            }
+            let Some(page) = pool.free.pop() else { return n };
+            arena.give_back(page);
+            pool.absent.push(page);
+            pool.n_held -= 1;
+        }
+        max
+    }
+
+    /// What the pool holds now.
+    pub(crate) fn pool(&self) -> PoolUsage {
+        let pool = self.pool.lock();
+        PoolUsage { n_free: pool.free.len(), n_held: pool.n_held, n_held_max: pool.n_held_max }
     }
 
     /// What a class holds now.
     pub(crate) fn usage(&self, class: ClassId) -> ClassUsage {
         let state = self.classes[class.idx()].lock();
-        let chunks_per_page = self.ladder.chunks_per_page(class);
-        let uncut = state.cutting.map_or(0, |(_, next)| chunks_per_page - next);
         ClassUsage {
             chunk_bytes: self.ladder.chunk_bytes(class),
-            chunks_per_page,
-            n_pages: state.n_pages,
-            n_free: state.n_free + uncut,
+            chunks_per_page: self.ladder.chunks_per_page(class),
+            n_pages: state.pages.len(),
+            n_free: state.n_free,
         }
     }
 
-    /// Pages that classes own.
-    pub(crate) fn n_owned_pages(&self) -> usize {
-        self.pool.lock().n_owned
+    /// How many chunks of a page have ever been used, and the bytes from one to the next.
+    pub(crate) fn cut(&self, arena: &Arena, class: ClassId, page: u32) -> (usize, usize) {
+        let _state = self.classes[class.idx()].lock();
+        (arena.page(page).n_cut.load(Relaxed) as usize, self.ladder.chunk_bytes(class))
     }
 
-    /// Calls `f` with every chunk on a class's free list.
+    /// What a chunk of a class's page is used for at this moment.
+    pub(crate) fn look(&self, arena: &Arena, class: ClassId, id: ItemId) -> ChunkUse {
+        // Chunks are taken and given under this lock: one that is a link of a chain stays so, and
+        // its owner in use, as long as it is held.
+        let _state = self.classes[class.idx()].lock();
+        let state = arena.word(id, STATE_WORD).load(Acquire);
+        if state == STATE_FREE {
+            return ChunkUse::Free;
+        }
+        crate::item::chain_owner(arena, id, state).map_or(ChunkUse::Item, ChunkUse::Chain)
+    }
+
+    fn chunks(&self, class: ClassId) -> u32 {
+        u32::try_from(self.ladder.chunks_per_page(class)).expect("a page has at most 2^20 chunks")
+    }
+
+    /// Free and uncut chunks of a page. The caller holds the class lock.
+    fn n_free_in(&self, arena: &Arena, class: ClassId, page: u32) -> usize {
+        let page = arena.page(page);
+        let uncut = self.chunks(class) - page.n_cut.load(Relaxed);
+        (page.n_free.load(Relaxed) + uncut) as usize
+    }
+
+    /// Calls `f` with every chunk on a class's free lists, and checks its books.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn for_each_free(&self, arena: &Arena, class: ClassId, mut f: impl FnMut(ItemId)) {
         let state = self.classes[class.idx()].lock();
-        let mut next = state.free;
-        let mut n = 0;
-        while let Some(id) = next {
-            f(id);
-            n += 1;
-            next = ItemId::from_word(arena.word(id, FREE_NEXT).load(Relaxed));
+        let mut n_free = 0;
+        for &number in &state.pages {
+            assert_eq!(arena.class_of(number), Some(class), "a page knows its class");
+            let page = arena.page(number);
+            let mut next = ItemId::from_word(page.free.load(Relaxed));
+            let mut n = 0;
+            while let Some(id) = next {
+                assert_eq!(arena.page_of(id), number, "a page lists its own chunks");
+                f(id);
+                n += 1;
+                next = ItemId::from_word(arena.word(id, FREE_NEXT).load(Relaxed));
+            }
+            assert_eq!(n, page.n_free.load(Relaxed), "a free list is as long as it says");
+            if state.draining != Some(number) {
+                n_free += self.n_free_in(arena, class, number);
+            }
         }
-        assert_eq!(n, state.n_free, "free list of class {} is as long as it says", class.number());
+        assert_eq!(n_free, state.n_free, "class {} knows what is free", class.number());
+        let mut n_listed = 0;
+        let mut next = state.first;
+        while next != 0 {
+            n_listed += self.n_free_in(arena, class, next - 1);
+            next = arena.page(next - 1).next.load(Relaxed);
+        }
+        assert_eq!(n_listed, n_free, "class {} can give what is free", class.number());
+    }
+
+    /// Pages in which all is free, as counted and as they are.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn count_free_pages(&self, arena: &Arena) -> (usize, usize) {
+        let count = |class: ClassId| {
+            let state = self.classes[class.idx()].lock();
+            let all = self.ladder.chunks_per_page(class);
+            let is_free = |page: &&u32| {
+                state.draining != Some(**page) && self.n_free_in(arena, class, **page) == all
+            };
+            state.pages.iter().filter(is_free).count()
+        };
+        (self.n_pages_free.load(Relaxed), self.ladder.iter().map(count).sum())
+    }
+}
+
+impl Class {
+    /// Makes a page the first to be asked for chunks.
+    fn join_first(&mut self, arena: &Arena, number: u32) {
+        let (word, second) = (number + 1, self.first);
+        let page = arena.page(number);
+        page.prev.store(0, Relaxed);
+        page.next.store(second, Relaxed);
+        self.first = word;
+        self.set_prev(arena, second, word);
+    }
+
+    /// Makes a page the last to be asked for chunks.
+    fn join_last(&mut self, arena: &Arena, number: u32) {
+        let (word, before) = (number + 1, self.last);
+        let page = arena.page(number);
+        page.next.store(0, Relaxed);
+        page.prev.store(before, Relaxed);
+        self.last = word;
+        self.set_next(arena, before, word);
+    }
+
+    /// Takes a page out of the list of those with something to give.
+    fn leave(&mut self, arena: &Arena, number: u32) {
+        let page = arena.page(number);
+        let (prev, next) = (page.prev.load(Relaxed), page.next.load(Relaxed));
+        self.set_next(arena, prev, next);
+        self.set_prev(arena, next, prev);
+    }
+
+    /// Sets what comes behind a page; behind none comes the first.
+    fn set_next(&mut self, arena: &Arena, word: u32, next: u32) {
+        match word.checked_sub(1) {
+            Some(number) => arena.page(number).next.store(next, Relaxed),
+            None => self.first = next,
+        }
+    }
+
+    /// Sets what comes before a page; before none comes the last.
+    fn set_prev(&mut self, arena: &Arena, word: u32, prev: u32) {
+        match word.checked_sub(1) {
+            Some(number) => arena.page(number).prev.store(prev, Relaxed),
+            None => self.last = prev,
+        }
+    }
+
+    fn disown(&mut self, number: u32) {
+        let at = self.pages.iter().position(|&page| page == number);
+        self.pages.remove(at.expect("a class lists its pages"));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use nuthatch_types::limits::PAGE_BYTES;
+
+    use super::super::tests::arena;
     use super::*;
 
     fn slabs(pages: usize) -> (Arena, Slabs) {
-        let ladder = Ladder::new(48, 1.25, 512 << 10, 8);
-        (Arena::reserve(pages * PAGE_BYTES).unwrap(), Slabs::new(ladder, pages * PAGE_BYTES))
+        let ladder = Ladder::new(48, 1.25, 512 << 10, 8, PAGE_BYTES);
+        (arena(pages * PAGE_BYTES), Slabs::new(ladder, pages))
     }
 
     #[test]
@@ -194,6 +554,71 @@ mod tests {
         assert!(slabs.take(&arena, large).is_some());
         assert_eq!(slabs.take(&arena, large), None);
         assert_eq!(slabs.usage(small).n_free, 0);
-        assert_eq!(slabs.n_owned_pages(), 2);
+        assert_eq!(slabs.pool().n_held, 2);
+    }
+
+    #[test]
+    fn a_drained_page_serves_another_class() {
+        let (arena, slabs) = slabs(2);
+        let (small, large) = (ClassId::new(1), slabs.ladder().last());
+        let per_page = slabs.ladder().chunks_per_page(small);
+        let ids: Vec<_> = (0..2 * per_page).map(|_| slabs.take(&arena, small).unwrap()).collect();
+        assert_eq!(slabs.drain(&arena, small, false), Some(0));
+        slabs.give(&arena, ids[0]);
+        assert_eq!(slabs.take(&arena, small), None, "a draining page gives nothing");
+        ids[1..per_page].iter().for_each(|&id| slabs.give(&arena, id));
+        assert!(slabs.is_drained(&arena, small));
+        slabs.finish_drain(&arena, small, Some(large));
+        assert_eq!(slabs.usage(small).n_pages, 1);
+        assert_eq!(slabs.usage(large).n_free, 2);
+        assert!(slabs.take(&arena, large).is_some());
+        slabs.for_each_free(&arena, small, |_| ());
+        slabs.for_each_free(&arena, large, |_| ());
+    }
+
+    #[test]
+    fn the_emptiest_page_is_drained_and_its_memory_returned() {
+        let (arena, slabs) = slabs(3);
+        let class = slabs.ladder().last();
+        let ids: Vec<_> = (0..6).map(|_| slabs.take(&arena, class).unwrap()).collect();
+        slabs.give(&arena, ids[2]);
+        slabs.give(&arena, ids[3]);
+        assert_eq!(slabs.count_free_pages(&arena), (1, 1));
+        assert_eq!(slabs.drain(&arena, class, true), Some(1));
+        assert!(slabs.is_drained(&arena, class));
+        slabs.finish_drain(&arena, class, None);
+        assert_eq!(slabs.pool(), PoolUsage { n_free: 1, n_held: 3, n_held_max: 3 });
+        slabs.set_limit(2);
+        assert_eq!(slabs.release_excess(&arena, 10), 1);
+        assert_eq!(slabs.pool(), PoolUsage { n_free: 0, n_held: 2, n_held_max: 2 });
+        assert_eq!(slabs.take(&arena, class), None);
+        slabs.set_limit(3);
+        assert!(slabs.take(&arena, class).is_some());
+    }
+
+    #[test]
+    fn a_page_all_free_can_be_had_by_another_class() {
+        let (arena, slabs) = slabs(2);
+        let (small, large) = (ClassId::new(1), slabs.ladder().last());
+        let ids: Vec<_> = (0..4).map(|_| slabs.take(&arena, large).unwrap()).collect();
+        slabs.take(&arena, small).unwrap();
+        assert!(!slabs.steal_free_page(&arena, small));
+        slabs.give(&arena, ids[1]);
+        slabs.give(&arena, ids[0]);
+        assert!(slabs.steal_free_page(&arena, small));
+        assert_eq!((slabs.usage(small).n_pages, slabs.usage(large).n_pages), (2, 1));
+        assert_eq!(slabs.count_free_pages(&arena), (1, 1));
+    }
+
+    #[test]
+    fn a_drain_that_is_given_up_leaves_all_as_it_was() {
+        let (arena, slabs) = slabs(1);
+        let class = slabs.ladder().last();
+        let ids: Vec<_> = (0..2).map(|_| slabs.take(&arena, class).unwrap()).collect();
+        slabs.drain(&arena, class, false).unwrap();
+        slabs.give(&arena, ids[0]);
+        slabs.abort_drain(&arena, class);
+        assert_eq!(slabs.take(&arena, class), Some(ids[0]));
+        slabs.for_each_free(&arena, class, |_| ());
     }
 }

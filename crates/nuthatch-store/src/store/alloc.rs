@@ -16,6 +16,15 @@ const ALLOC_TRIES: u64 = 10;
 /// How many items are moved at the most to find one that may go.
 const FEED_MOVES_MAX: usize = 100;
 
+/// What locks the one who asks for memory holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Caller {
+    /// None.
+    Free,
+    /// One shard: its items cannot be evicted for it, nor pages emptied in which they lie.
+    HoldsShard,
+}
+
 /// A written item that is not linked yet; freed when dropped.
 struct Draft<'a> {
     store: &'a Inner,
@@ -38,8 +47,11 @@ impl Drop for Draft<'_> {
 
 impl Inner {
     /// Takes a chunk of a class, evicting if need be.
-    pub(crate) fn alloc(&self, class: ClassId) -> Result<ItemId, StoreError> {
-        for round in 0..ALLOC_TRIES {
+    pub(crate) fn alloc(&self, class: ClassId, caller: Caller) -> Result<ItemId, StoreError> {
+        for round in 0..=ALLOC_TRIES {
+            if round == ALLOC_TRIES && (caller == Caller::HoldsShard || !self.make_room(class)) {
+                break;
+            }
             if !self.config.segmented {
                 // A flat LRU has no maintainer to take away what has expired.
                 self.pull_tail(class, Queue::Cold, Pull::DRAIN);
@@ -50,11 +62,12 @@ impl Inner {
                 }
                 return Ok(id);
             }
-            if self.pull_tail(class, Queue::Cold, Pull::EVICT) > 0 {
+            // A page in which nothing is stored, wherever it is, goes before an item.
+            if self.config.slab_reassign && self.slabs.steal_free_page(self.items.arena(), class) {
                 continue;
             }
-            if !self.config.segmented {
-                break;
+            if self.pull_tail(class, Queue::Cold, Pull::EVICT) > 0 || !self.config.segmented {
+                continue;
             }
             self.feed_cold(class);
         }
@@ -67,7 +80,7 @@ impl Inner {
     /// COLD is empty: push HOT down, and WARM where HOT is empty too, until something has arrived.
     /// memcached moves one item a try and leaves WARM to its maintainer, and so may find no memory
     /// in a class that is all active.
-    fn feed_cold(&self, class: ClassId) {
+    pub(crate) fn feed_cold(&self, class: ClassId) {
         for _ in 0..FEED_MOVES_MAX {
             let moved = self.pull_tail(class, Queue::Hot, Pull::DRAIN);
             if moved == 0 && self.pull_tail(class, Queue::Warm, Pull::DRAIN) == 0 {
@@ -100,21 +113,26 @@ impl Inner {
         self.slabs.give(self.items.arena(), id);
     }
 
-    /// Takes a chunk for the next link of a chain of which `left` bytes are still to come: the
-    /// last link is as small as it can be.
-    pub(crate) fn alloc_chain_chunk(&self, left: usize) -> Result<(ItemId, usize), StoreError> {
+    /// Takes a chunk for the next link in the chain of `head`, of which `left` bytes are still to
+    /// come: the last link is as small as it can be.
+    pub(crate) fn alloc_chain_chunk(
+        &self,
+        head: ItemId,
+        left: usize,
+        caller: Caller,
+    ) -> Result<(ItemId, usize), StoreError> {
         let class = self.slabs.ladder().last().number();
         let no_rest = |_| StoreError::NoMemoryForRest { class };
         let ladder = self.slabs.ladder();
         let last = ladder.last();
         let fitting = ladder.class_for(left + CHAIN_HEADER_BYTES).unwrap_or(last);
-        let (id, class) = match self.alloc(fitting) {
+        let (id, class) = match self.alloc(fitting, caller) {
             Ok(id) => (id, fitting),
             // Classes in between hold only such ends and may have nothing to evict.
             Err(error) if fitting == last => return Err(no_rest(error)),
-            Err(_) => (self.alloc(last).map_err(no_rest)?, last),
+            Err(_) => (self.alloc(last, caller).map_err(no_rest)?, last),
         };
-        self.items.write_new_chain(id, &Sole);
+        self.items.write_new_chain(id, head, &Sole);
         Ok((id, ladder.chunk_bytes(class) - CHAIN_HEADER_BYTES))
     }
 

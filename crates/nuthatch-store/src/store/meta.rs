@@ -3,6 +3,7 @@
 
 use nuthatch_types::{Arith, Cas, Deleted, ItemFlags, Key, Ttl, arith};
 
+use super::alloc::Caller;
 use super::writer::Writer;
 use super::{Cause, Counted, Inner, Item, Store, closures, decimal, miss_counter};
 use crate::arena::ItemId;
@@ -144,7 +145,7 @@ impl Store {
                 value_len: 0,
                 key_is_binary: ask.key_is_binary,
             };
-            let id = Writer::new(inner, birth).ok()?.into_id();
+            let id = Writer::new(inner, birth, Caller::HoldsShard).ok()?.into_id();
             // The deadline is set here, where it decides the item's queue.
             items.set_expiry(id, ttl.deadline(clock));
             let cas = inner.cas_or_next(ask.cas);
@@ -212,7 +213,7 @@ impl Store {
                 value_len: 0,
                 key_is_binary: items.view(id, shard).key_is_binary(),
             };
-            let empty = Writer::new(inner, birth)?.into_id();
+            let empty = Writer::new(inner, birth, Caller::HoldsShard)?.into_id();
             let cas = ask.cas.filter(|cas| cas.0 != 0).unwrap_or_else(|| items.cas(id));
             inner.relink(shard, hash, id, empty, cas, stamp);
             id = empty;
@@ -257,7 +258,7 @@ impl Store {
                         key_is_binary: ask.key_is_binary,
                     };
                     counted = Counted::NoMemory;
-                    if let Ok(mut writer) = Writer::new(inner, birth)
+                    if let Ok(mut writer) = Writer::new(inner, birth, Caller::HoldsShard)
                         && writer.write(digits).is_ok()
                     {
                         let new = writer.into_id();

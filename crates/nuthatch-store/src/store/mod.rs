@@ -18,13 +18,15 @@ use crossbeam::queue::ArrayQueue;
 use nuthatch_types::{Arith, ArithError, Cas, Clock, Deleted, Key, Ttl, arith};
 
 use crate::ConfigError;
-use crate::arena::{Arena, ClassId, ItemId, Ladder, Slabs};
+use crate::arena::{Arena, ClassId, ItemId, Ladder, Layout, Slabs};
 use crate::clock::CoarseClock;
 use crate::config::{Builder, Config};
 use crate::counters::{ClassCounter, Counter, Counters};
 use crate::index::{Cursor, Hash, Index, ShardGuard};
 use crate::item::{ACTIVE, Birth, CHAINED, FETCHED, Items, LINKED, Queue};
 use crate::lru::Lru;
+use crate::maintain::Wake;
+use crate::mover::Mover;
 
 pub use guard::{Item, ItemGuard};
 pub(crate) use listener::Listener;
@@ -33,6 +35,7 @@ pub use meta::{MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber};
 pub use stats::{ClassStats, QueueStats, StoreStats};
 pub use write::{Commit, Committed, NewItem, Reservation, Set};
 
+use alloc::Caller;
 pub(crate) use pull::Pull;
 use writer::Writer;
 
@@ -79,6 +82,9 @@ pub(crate) struct Inner {
     pub(crate) slabs: Slabs,
     pub(crate) index: Index,
     pub(crate) lru: Lru,
+    pub(crate) mover: Mover,
+    /// Calls maintenance before it is due.
+    pub(crate) wake: Wake,
     pub(crate) clock: CoarseClock,
     pub(crate) counters: Counters,
     pub(crate) bumps: ArrayQueue<(ItemId, Hash)>,
@@ -116,17 +122,24 @@ impl Store {
     }
 
     pub(crate) fn new(config: Config, listener: Option<Listener>) -> Result<Self, ConfigError> {
-        let arena = Arena::reserve(config.memory_limit)
+        let Config { memory_limit: limit, page_bytes, huge_pages: huge, .. } = config;
+        let arena = Arena::reserve(Layout { limit, page_bytes, huge })
             .map_err(|(bytes, source)| ConfigError::Reserve { bytes, source })?;
-        let unit = Arena::unit_bytes(config.memory_limit);
-        let ladder =
-            Ladder::new(config.chunk_size_min, config.growth_factor, config.slab_chunk_max, unit);
+        let (unit, chunk_max) = (Arena::unit_bytes(limit), config.slab_chunk_max);
+        let ladder = if config.slab_sizes.is_empty() {
+            let (min, factor) = (config.chunk_size_min, config.growth_factor);
+            Ladder::new(min, factor, chunk_max, unit, page_bytes)
+        } else {
+            Ladder::of_sizes(&config.slab_sizes, chunk_max, unit, page_bytes)
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 items: Items::new(arena, config.cas),
-                slabs: Slabs::new(ladder, config.memory_limit),
+                slabs: Slabs::new(ladder, limit / page_bytes),
                 index: Index::new(config.memory_limit, config.expected_items, random_seed()),
                 lru: Lru::new(),
+                mover: Mover::new(config.automove, config.automove_ratio, config.automove_window),
+                wake: Wake::default(),
                 clock: CoarseClock::new(),
                 counters: Counters::new(),
                 bumps: ArrayQueue::new(BUMPS_MAX),
@@ -571,7 +584,7 @@ impl Inner {
             value_len: digits.len(),
             key_is_binary: items.view(id, shard).key_is_binary(),
         };
-        let Ok(mut writer) = Writer::new(self, birth) else {
+        let Ok(mut writer) = Writer::new(self, birth, Caller::HoldsShard) else {
             return (Counted::NoMemory, None);
         };
         if writer.write(digits).is_err() {

@@ -8,7 +8,7 @@ use super::{Cause, Inner};
 use crate::arena::{ClassId, ItemId};
 use crate::index::{Hash, ShardGuard};
 use crate::item::{ACTIVE, FETCHED, LINKED, Queue};
-use crate::lru::SegmentGuard;
+use crate::lru::{SegmentGuard, SegmentStats};
 
 /// How many items are looked at from the tail.
 const TAIL_TRIES: usize = 5;
@@ -78,12 +78,8 @@ impl Inner {
                 }
                 Queue::Cold if pull.evict => {
                     if self.config.evictions {
-                        segment.stats.evicted += 1;
-                        segment.stats.evicted_time =
-                            self.clock.now().saturating_sub(items.time(id));
-                        segment.stats.evicted_nonzero += u64::from(items.expiry(id) != 0);
-                        segment.stats.evicted_unfetched += u64::from(state & FETCHED == 0);
-                        segment.stats.evicted_active += u64::from(state & ACTIVE != 0);
+                        self.count_eviction(&mut segment.stats, id);
+                        self.mover.note_eviction(class);
                         self.unlink_from(&mut segment, &mut shard, hash, id, Cause::Evicted);
                         moved += 1;
                     }
@@ -112,6 +108,17 @@ impl Inner {
             return moved;
         }
         moved
+    }
+
+    /// Counts an item that is about to be evicted.
+    pub(crate) fn count_eviction(&self, stats: &mut SegmentStats, id: ItemId) {
+        let items = &self.items;
+        let state = items.state(id);
+        stats.evicted += 1;
+        stats.evicted_time = self.clock.now().saturating_sub(items.time(id));
+        stats.evicted_nonzero += u64::from(items.expiry(id) != 0);
+        stats.evicted_unfetched += u64::from(state & FETCHED == 0);
+        stats.evicted_active += u64::from(state & ACTIVE != 0);
     }
 
     /// Takes an item out of its list, which the caller has locked, and out of the index, drops

@@ -1,5 +1,7 @@
 //! Statistics: what the store holds and what has happened, read without stopping anybody.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::Store;
 use crate::counters::{ClassCounters, StoreCounters};
 use crate::item::Queue;
@@ -15,8 +17,30 @@ pub struct StoreStats {
     pub curr_items: u64,
     /// Their sizes, headers and keys included, before rounding up to chunks.
     pub bytes: u64,
-    /// Slab pages (1 MiB each) taken.
+    /// Slab pages that have memory: those of classes and those of the pool.
     pub pages: u64,
+    /// Bytes a slab page.
+    pub page_bytes: u64,
+    /// Pages in the pool, which any class can have.
+    pub slab_global_page_pool: u64,
+    /// Items copied out of pages that were moved.
+    pub slab_reassign_rescues: u64,
+    /// Chunks of long values copied out of pages that were moved.
+    pub slab_reassign_chunk_rescues: u64,
+    /// Dead items removed from pages that were moved.
+    pub slab_reassign_inline_reclaim: u64,
+    /// Times that a chunk of a page to be moved was found in use.
+    pub slab_reassign_busy_items: u64,
+    /// Long values in use that were removed, since their page could not be moved otherwise.
+    pub slab_reassign_busy_deletes: u64,
+    /// Times that there was no chunk to copy an item into.
+    pub slab_reassign_busy_nomem: u64,
+    /// What the page mover found at the last chunk it looked at, in memcached's words.
+    pub slab_reassign_last_busy_status: &'static str,
+    /// Whether a page is being moved.
+    pub slab_reassign_running: bool,
+    /// Pages moved.
+    pub slabs_moved: u64,
     /// Memory of the index, in bytes.
     pub index_bytes: u64,
     /// Items the index can hold before it grows.
@@ -121,11 +145,23 @@ impl Store {
         let mut totals = ClassStats::default();
         self.class_stats().iter().for_each(|class| totals.add(class));
         let (index_capacity, index_bytes) = inner.index.size();
+        let (pool, mover) = (inner.slabs.pool(), &inner.mover.stats);
         StoreStats {
             counters: inner.counters.store_counters(),
             curr_items: totals.number,
             bytes: totals.mem_requested,
-            pages: inner.slabs.n_owned_pages() as u64,
+            pages: pool.n_held as u64,
+            page_bytes: inner.items.arena().page_bytes() as u64,
+            slab_global_page_pool: pool.n_free as u64,
+            slab_reassign_rescues: mover.rescues.load(Relaxed),
+            slab_reassign_chunk_rescues: mover.chunk_rescues.load(Relaxed),
+            slab_reassign_inline_reclaim: mover.inline_reclaim.load(Relaxed),
+            slab_reassign_busy_items: mover.busy_items.load(Relaxed),
+            slab_reassign_busy_deletes: mover.busy_deletes.load(Relaxed),
+            slab_reassign_busy_nomem: mover.busy_nomem.load(Relaxed),
+            slab_reassign_last_busy_status: mover.last_status(),
+            slab_reassign_running: mover.is_running.load(Relaxed),
+            slabs_moved: mover.slabs_moved.load(Relaxed),
             index_bytes: index_bytes as u64,
             index_capacity: index_capacity as u64,
             totals,

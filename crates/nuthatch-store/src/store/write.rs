@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nuthatch_types::{Cas, ItemFlags, Key, StoreMode, Stored, Ttl};
 
+use super::alloc::Caller;
 use super::writer::Writer;
 use super::{Inner, Store};
 use crate::StoreError;
@@ -158,7 +159,7 @@ impl Store {
         commit: Commit,
     ) -> Result<Committed, StoreError> {
         let inner = &*self.inner;
-        let mut writer = Writer::new(inner, inner.birth(key, item, value.len()))
+        let mut writer = Writer::new(inner, inner.birth(key, item, value.len()), Caller::Free)
             .inspect_err(|error| inner.count_refusal(*error))?;
         inner.count_set(writer.id());
         writer.write(value)?;
@@ -177,7 +178,7 @@ impl Store {
         len: usize,
     ) -> Result<Reservation, StoreError> {
         let birth = self.inner.birth(key, item, len);
-        let writer = Writer::new(Arc::clone(&self.inner), birth)
+        let writer = Writer::new(Arc::clone(&self.inner), birth, Caller::Free)
             .inspect_err(|error| self.inner.count_refusal(*error))?;
         self.inner.count_set(writer.id());
         Ok(Reservation(writer))
@@ -301,7 +302,7 @@ impl Inner {
             value_len: len,
             key_is_binary: old.key_is_binary(),
         };
-        let mut writer = Writer::new(self, birth).ok()?;
+        let mut writer = Writer::new(self, birth, Caller::HoldsShard).ok()?;
         let (first, second) = match mode {
             StoreMode::Prepend => (added, old),
             _ => (old, added),

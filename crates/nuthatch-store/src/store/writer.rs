@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use super::Inner;
+use super::alloc::Caller;
 use crate::StoreError;
 use crate::arena::ItemId;
 use crate::item::{Birth, Sole};
@@ -16,6 +17,7 @@ pub(crate) struct Writer<S: Deref<Target = Inner>> {
     store: S,
     id: ItemId,
     owner: Sole,
+    caller: Caller,
     is_owned: bool,
     len: usize,
     filled: usize,
@@ -34,7 +36,7 @@ struct Chain {
 
 impl<S: Deref<Target = Inner>> Writer<S> {
     /// Begins an item. Takes its chunk, or the head of its chain.
-    pub(crate) fn new(store: S, birth: Birth<'_>) -> Result<Self, StoreError> {
+    pub(crate) fn new(store: S, birth: Birth<'_>, caller: Caller) -> Result<Self, StoreError> {
         let items = &store.items;
         let ladder = store.slabs.ladder();
         let bytes = items.total_bytes(birth.key.len(), birth.flags, birth.value_len);
@@ -50,7 +52,7 @@ impl<S: Deref<Target = Inner>> Writer<S> {
                 (class.expect("a head is below 300 bytes, the largest chunk at least 1 KiB"), true)
             }
         };
-        let id = store.alloc(class)?;
+        let id = store.alloc(class, caller)?;
         let owner = Sole;
         items.write_new(id, birth, is_chained, &owner);
         let chain = is_chained.then_some(Chain { link: None, failure: None });
@@ -58,6 +60,7 @@ impl<S: Deref<Target = Inner>> Writer<S> {
             store,
             id,
             owner,
+            caller,
             is_owned: true,
             len: birth.value_len,
             filled: 0,
@@ -99,7 +102,7 @@ impl<S: Deref<Target = Inner>> Writer<S> {
         };
         let is_full = chain.link.is_none_or(|(_, used, capacity)| used == capacity);
         if is_full && chain.failure.is_none() {
-            match self.store.alloc_chain_chunk(left) {
+            match self.store.alloc_chain_chunk(self.id, left, self.caller) {
                 Ok((chunk, capacity)) => {
                     match chain.link {
                         Some((before, ..)) => self.store.items.set_chain_next(before, chunk),
