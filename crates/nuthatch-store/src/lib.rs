@@ -29,6 +29,7 @@ pub use maintain::{Maintenance, MaintenanceThread};
 pub use mover::ReassignError;
 pub use nuthatch_types as types;
 pub use store::{
-    Cause, ClassStats, Commit, Committed, Counted, Item, ItemGuard, Leaving, MetaArith, MetaDelete,
-    MetaGet, MetaHit, MetaNumber, NewItem, QueueStats, Reservation, Set, Store, StoreStats,
+    Cause, ClassStats, Commit, Committed, Counted, Entry, Item, ItemGuard, Leaving, MetaArith,
+    MetaDelete, MetaGet, MetaHit, MetaNumber, NewItem, QueueStats, Reservation, Set, Store,
+    StoreStats, Update, Updated,
 };

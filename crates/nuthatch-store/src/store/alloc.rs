@@ -77,6 +77,14 @@ impl Inner {
         Err(StoreError::NoMemory { class: class.number() })
     }
 
+    /// Throws out one item of a class, the one it would give up next for a new one; or brings one
+    /// nearer to that.
+    pub(crate) fn give_up_one(&self, class: ClassId) {
+        if self.pull_tail(class, Queue::Cold, Pull::EVICT) == 0 && self.config.segmented {
+            self.feed_cold(class);
+        }
+    }
+
     /// COLD is empty: push HOT down, and WARM where HOT is empty too, until something has arrived.
     /// memcached moves one item a try and leaves WARM to its maintainer, and so may find no memory
     /// in a class that is all active.

@@ -53,9 +53,16 @@ impl<'a> Deref for Item<'a> {
 pub struct ItemGuard {
     store: Arc<Inner>,
     id: ItemId,
-    /// The chunks of a chained value, once somebody has asked for one of them by its number: to
-    /// walk there each time would take time in the square of their number.
-    chain: OnceLock<Box<[ItemId]>>,
+    /// What was found out about a chained value.
+    chain: OnceLock<Box<Chain>>,
+}
+
+struct Chain {
+    /// The chunks, once somebody has asked for one by its number: to walk there each time would
+    /// take time in the square of their number.
+    chunks: Box<[ItemId]>,
+    /// The value in one piece, once somebody has asked for that.
+    whole: OnceLock<Box<[u8]>>,
 }
 
 impl ItemGuard {
@@ -72,8 +79,31 @@ impl ItemGuard {
         if let Some(value) = view.contiguous() {
             return (index == 0).then_some(value);
         }
-        let chain = self.chain.get_or_init(|| view.chain().into());
-        chain.get(index).map(|&chunk| view.chain_piece(chunk))
+        self.chain().chunks.get(index).map(|&chunk| view.chain_piece(chunk))
+    }
+
+    /// The value in one piece: where it lies, if that is one piece, which is so for items that fit
+    /// the largest chunk; else a copy, made by the first call and kept with the guard.
+    /// [`view`](Self::view) and [`ItemView::pieces`] never copy.
+    pub fn as_bytes(&self) -> &[u8] {
+        let view = self.view();
+        match view.contiguous() {
+            Some(value) => value,
+            None => self.chain().whole.get_or_init(|| view.to_vec().into()),
+        }
+    }
+
+    fn chain(&self) -> &Chain {
+        self.chain.get_or_init(|| {
+            Box::new(Chain { chunks: self.view().chain().into(), whole: OnceLock::new() })
+        })
+    }
+}
+
+/// [`ItemGuard::as_bytes`], for whoever takes an owner of bytes (`Bytes::from_owner`).
+impl AsRef<[u8]> for ItemGuard {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod alloc;
 pub(crate) mod closures;
+mod entry;
 mod guard;
 mod listener;
 mod many;
 mod meta;
 mod pull;
+mod room;
 mod stats;
 mod write;
 mod writer;
@@ -28,6 +30,7 @@ use crate::lru::Lru;
 use crate::maintain::Wake;
 use crate::mover::Mover;
 
+pub use entry::{Entry, Update, Updated};
 pub use guard::{Item, ItemGuard};
 pub(crate) use listener::Listener;
 pub use listener::{Cause, Leaving};
@@ -58,6 +61,9 @@ const FLAT_BUMP_SECS: u32 = 60;
 /// Every method may be called from any thread. None waits for anything but short locks (an append
 /// to a long value is the longest: it copies both under the key's lock); none reads a clock: [`set_clock`](Self::set_clock) says what time it is, which
 /// [`spawn_maintenance`](Self::spawn_maintenance) does for those who want a thread to.
+///
+/// The memory goes back to the system when the last handle and the last
+/// [`ItemGuard`] and [`Reservation`] are dropped.
 ///
 /// ```
 /// use nuthatch_store::{Set, Store, types::{Key, Ttl}};
@@ -238,6 +244,53 @@ impl Store {
         let hit = inner.standing(id);
         let item = Item::new(&self.inner, inner.items.view(id, shard));
         Some(closures::lend(&inner.index, || f(item, hit)))
+    }
+
+    /// A copy of an item's value, and the item marked read: [`get`](Self::get) with
+    /// [`to_vec`](crate::ItemView::to_vec).
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::Key};
+    /// let store = Store::builder().build()?;
+    /// let key = Key::new("greeting")?;
+    /// assert_eq!(store.get_vec(key), None);
+    /// store.set(key, b"hello", Set::default())?;
+    /// assert_eq!(store.get_vec(key).as_deref(), Some(&b"hello"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_vec(&self, key: Key<'_>) -> Option<Vec<u8>> {
+        self.get(key, |item| item.to_vec())
+    }
+
+    /// Pins an item where it lies, marked read: [`get`](Self::get) with [`pin`](Item::pin). `None`
+    /// also where that gives none.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::Key};
+    /// let store = Store::builder().build()?;
+    /// let key = Key::new("greeting")?;
+    /// store.set(key, b"hello", Set::default())?;
+    /// let guard = store.get_guard(key).expect("it was stored just now");
+    /// store.delete(key);
+    /// assert_eq!(guard.as_ref(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_guard(&self, key: Key<'_>) -> Option<ItemGuard> {
+        self.get(key, |item| item.pin()).flatten()
+    }
+
+    /// Whether there is an item, without marking it read or counting it.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::Key};
+    /// let store = Store::builder().build()?;
+    /// let key = Key::new("greeting")?;
+    /// store.set(key, b"hello", Set::default())?;
+    /// assert!(store.contains(key));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn contains(&self, key: Key<'_>) -> bool {
+        self.peek(key, |_, _| ()).is_some()
     }
 
     /// Gives an item a new life span and marks it read; false when there is none.

@@ -37,6 +37,13 @@ pub struct NewItem {
     pub key_is_binary: bool,
 }
 
+/// An item without flags, with this life span.
+impl From<Ttl> for NewItem {
+    fn from(ttl: Ttl) -> Self {
+        Self { ttl, ..Self::default() }
+    }
+}
+
 /// On what terms a written value takes its place.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Commit {
@@ -186,14 +193,14 @@ impl Store {
 }
 
 impl Inner {
-    fn count_refusal(&self, error: StoreError) {
+    pub(crate) fn count_refusal(&self, error: StoreError) {
         self.counters.add(match error {
             StoreError::TooLarge { .. } => Counter::TooLarge,
             _ => Counter::NoMemory,
         });
     }
 
-    fn birth<'a>(&self, key: Key<'a>, item: NewItem, value_len: usize) -> Birth<'a> {
+    pub(crate) fn birth<'a>(&self, key: Key<'a>, item: NewItem, value_len: usize) -> Birth<'a> {
         Birth {
             key: key.as_bytes(),
             flags: item.flags,
