@@ -48,6 +48,11 @@ impl Store {
                     (before, next) = (Some(id), items.next(id));
                 }
                 assert_eq!(segment.tail, before, "the tail is the last");
+                for place in segment.walks().flatten() {
+                    assert!(linked.contains(&place), "who walks a list stands on a linked item");
+                    assert_eq!(items.queue(place), queue, "of that list");
+                    assert_eq!(inner.lru_class(place), class, "of that list");
+                }
                 assert_eq!((segment.n_items, segment.bytes), (n, bytes), "a list knows its size");
                 n_listed += n;
             }

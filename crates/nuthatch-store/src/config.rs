@@ -1,6 +1,7 @@
 //! The settings of a store, each with its range and its memcached name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nuthatch_types::limits::{
     ITEM_SIZE_DEFAULT, ITEM_SIZE_MAX, ITEM_SIZE_MIN, MEMORY_DEFAULT, PAGE_BYTES,
@@ -22,6 +23,9 @@ pub(crate) fn valid_automove_ratio(ratio: f64) -> bool {
 
 /// As many items as ids can tell apart.
 const EXPECTED_ITEMS_MAX: usize = 1 << 32;
+
+/// The longest rest of the crawler, as in memcached.
+pub(crate) const CRAWLER_SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// The settings of a [`Store`]; made by [`Store::builder`].
 #[derive(Clone, Debug)]
@@ -66,6 +70,15 @@ pub struct Config {
     /// Items not read or written for so many seconds are dead; `None` is off. memcached has no
     /// such setting.
     pub time_to_idle: Option<u32>,
+    /// Whether the LRU crawler may run (`-o lru_crawler`).
+    pub crawler: bool,
+    /// Whether the crawler is sent out by itself to where items have expired. memcached's is, as
+    /// long as its LRU maintainer runs.
+    pub auto_crawl: bool,
+    /// How long the crawler rests after every 1,000 items (`-o lru_crawler_sleep`).
+    pub crawler_sleep: Duration,
+    /// How many items of a queue one crawl looks at; 0 is all (`-o lru_crawler_tocrawl`).
+    pub crawler_limit: u32,
     /// How many items the index has room for from the start (`-o hashpower`); it grows by itself.
     pub expected_items: usize,
     /// Bytes a slab page.
@@ -118,6 +131,10 @@ impl Default for Builder {
                 warm_max_factor: 2.0,
                 temporary_ttl: None,
                 time_to_idle: None,
+                crawler: true,
+                auto_crawl: true,
+                crawler_sleep: Duration::from_micros(100),
+                crawler_limit: 0,
                 expected_items: 0,
                 page_bytes: PAGE_BYTES,
                 slab_sizes: Vec::new(),
@@ -196,6 +213,14 @@ impl Builder {
         /// # Ok::<(), Box<dyn std::error::Error>>(())
         /// ```
         time_to_idle: Option<u32>;
+        /// Whether the LRU crawler may run; default yes.
+        crawler: bool;
+        /// Whether the crawler is sent out by itself to where items have expired; default yes.
+        auto_crawl: bool;
+        /// How long the crawler rests after every 1,000 items; default 100 µs, at most 1 s.
+        crawler_sleep: Duration;
+        /// How many items of a queue one crawl looks at; default 0, which is all.
+        crawler_limit: u32;
         /// How many items the index has room for from the start; default 0, at most 2^32; it grows
         /// by itself.
         expected_items: usize;
@@ -321,6 +346,9 @@ impl Builder {
         }
         if config.time_to_idle == Some(0) {
             return refuse("time_to_idle", "must be above 0");
+        }
+        if config.crawler_sleep > CRAWLER_SLEEP_MAX {
+            return refuse("crawler_sleep", "must be at most one second");
         }
         Store::new(config, self.listener)
     }

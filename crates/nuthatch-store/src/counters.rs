@@ -72,6 +72,10 @@ counters! {
         TotalItems total_items,
         /// Hits in COLD whose move to WARM was dropped because the bump queue was full.
         BumpsDropped lru_bumps_dropped,
+        /// Times that the LRU crawler was sent out.
+        CrawlerStarts lru_crawler_starts,
+        /// Rounds of the LRU maintainer over the classes.
+        Juggles lru_maintainer_juggles,
     }
 }
 

@@ -27,6 +27,24 @@ pub enum StoreError {
     },
 }
 
+/// Why a crawl or a dump was not begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CrawlError {
+    /// The crawler is switched off.
+    #[error("the LRU crawler is disabled")]
+    Disabled,
+    /// A crawl is under way, or so many dumps are. A later attempt may succeed.
+    #[error("the LRU crawler is busy")]
+    Busy,
+    /// Class numbers are 1 to 63.
+    #[error("invalid slab class")]
+    BadClass,
+    /// No class was named.
+    #[error("there is nothing to crawl")]
+    NothingToCrawl,
+}
+
 /// Why a store could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -8,6 +8,7 @@ mod automove;
 mod clock;
 mod config;
 mod counters;
+mod crawler;
 mod error;
 mod index;
 mod item;
@@ -15,6 +16,7 @@ mod lru;
 mod maintain;
 mod mover;
 mod refs;
+mod settings;
 mod store;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -23,13 +25,15 @@ mod tests;
 pub use clock::SystemClock;
 pub use config::{Automove, Builder, Config};
 pub use counters::{ClassCounters, StoreCounters};
-pub use error::{ConfigError, StoreError};
+pub use crawler::{CrawlReport, CrawlTarget};
+pub use error::{ConfigError, CrawlError, StoreError};
 pub use item::{ItemView, Pieces};
 pub use maintain::{Maintenance, MaintenanceThread};
 pub use mover::ReassignError;
 pub use nuthatch_types as types;
+pub use settings::LruTuning;
 pub use store::{
-    Cause, ClassStats, Commit, Committed, Counted, Entry, Item, ItemGuard, Leaving, MetaArith,
-    MetaDelete, MetaGet, MetaHit, MetaNumber, NewItem, QueueStats, Reservation, Set, Store,
-    StoreStats, Update, Updated,
+    Cause, ClassStats, Commit, Committed, Counted, Dump, DumpItem, DumpTarget, Entry, Item,
+    ItemGuard, Iter, Leaving, MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber, NewItem,
+    QueueStats, Reservation, Set, Store, StoreStats, Update, Updated,
 };

@@ -17,6 +17,10 @@
 //! The lists are links of ids in the item headers, so there is nothing unsafe about them: a wrong
 //! link is a wrong list. An item is in the list that its state word names; both change under its
 //! shard lock, and the list itself under the list's lock, which comes after the shard's.
+//!
+//! Those who walk a list (the crawler, dumps) keep their place in it as a [`Cursor`]: the id of the
+//! next item to look at. An item that leaves the list hands the cursors that stand on it on to its
+//! neighbour, so that a walk can stop for as long as it likes without holding lock or item.
 
 use crossbeam::utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
@@ -39,6 +43,37 @@ pub(crate) struct Segment {
     /// The items' total sizes, before rounding up to chunks.
     pub(crate) bytes: usize,
     pub(crate) stats: SegmentStats,
+    /// The places of those who walk this list; mostly nobody.
+    cursors: Vec<Cursor>,
+}
+
+/// Who keeps a place in a list; each has at most one in a list.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Walker(pub(crate) u64);
+
+/// Which end of a list a walk begins at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    Tail,
+    Head,
+}
+
+/// A place in a list.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    walker: Walker,
+    from: End,
+    /// The next item to look at; `None` at the end.
+    next: Option<ItemId>,
+}
+
+impl Cursor {
+    fn pass(&mut self, items: &Items, id: ItemId) {
+        self.next = match self.from {
+            End::Tail => items.prev(id),
+            End::Head => items.next(id),
+        };
+    }
 }
 
 /// What has happened at the tail of a queue; names as in `stats items`.
@@ -57,6 +92,8 @@ pub(crate) struct SegmentStats {
     pub(crate) moves_to_warm: u64,
     pub(crate) moves_within_lru: u64,
     pub(crate) direct_reclaims: u64,
+    pub(crate) crawler_reclaimed: u64,
+    pub(crate) crawler_items_checked: u64,
 }
 
 /// A locked list. The items in it stay linked, and so keep their keys, while it is held:
@@ -120,12 +157,22 @@ impl Segment {
         }
         items.set_prev(old, None);
         items.set_next(old, None);
+        for cursor in &mut self.cursors {
+            if cursor.next == Some(old) {
+                cursor.next = Some(new);
+            }
+        }
         items.clear_state(old, IN_LIST);
         items.set_state(new, IN_LIST);
     }
 
     /// Takes an item out; it is in this list.
     pub(crate) fn unlink(&mut self, items: &Items, id: ItemId, bytes: usize) {
+        for cursor in &mut self.cursors {
+            if cursor.next == Some(id) {
+                cursor.pass(items, id);
+            }
+        }
         let (prev, next) = (items.prev(id), items.next(id));
         match prev {
             Some(prev) => items.set_next(prev, next),
@@ -146,5 +193,37 @@ impl Segment {
         items.clear_state(id, IN_LIST);
         self.n_items -= 1;
         self.bytes -= bytes;
+    }
+
+    /// Begins a walk at an end of the list; says how many items it has to look at. What is put at
+    /// the head later is not among them.
+    pub(crate) fn begin_walk(&mut self, walker: Walker, from: End) -> usize {
+        // A walker that panicked has left its place.
+        self.end_walk(walker);
+        let next = match from {
+            End::Tail => self.tail,
+            End::Head => self.head,
+        };
+        self.cursors.push(Cursor { walker, from, next });
+        self.n_items
+    }
+
+    /// The next item of a walk, which moves on; `None` at the end, or where no walk was begun.
+    pub(crate) fn walk(&mut self, items: &Items, walker: Walker) -> Option<ItemId> {
+        let cursor = self.cursors.iter_mut().find(|cursor| cursor.walker == walker)?;
+        let id = cursor.next?;
+        cursor.pass(items, id);
+        Some(id)
+    }
+
+    /// Ends a walk, wherever it stands.
+    pub(crate) fn end_walk(&mut self, walker: Walker) {
+        self.cursors.retain(|cursor| cursor.walker != walker);
+    }
+
+    /// Where the walks stand; for the audit.
+    #[cfg(any(all(test, not(loom)), fuzzing))]
+    pub(crate) fn walks(&self) -> impl Iterator<Item = Option<ItemId>> + '_ {
+        self.cursors.iter().map(|cursor| cursor.next)
     }
 }

@@ -1,4 +1,8 @@
 //! Maintenance: the work that keeps the LRU in shape, in bounded steps that somebody else drives.
+//!
+//! It is two: keeping, which moves items between queues and pages between classes, and crawling ([`crate::crawler`]). One
+//! caller can do both by turns; [`Store::spawn_maintenance`] gives each a thread, so that a long
+//! crawl does not keep tails from being pulled.
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +15,8 @@ use parking_lot::{Condvar, Mutex};
 use crate::Store;
 use crate::arena::{CLASSES_MAX, ClassId};
 use crate::clock::SystemClock;
+use crate::counters::Counter;
+use crate::crawler::IDLE;
 use crate::item::{ACTIVE, Queue};
 use crate::mover::MoverDue;
 use crate::store::{Inner, Pull};
@@ -27,22 +33,39 @@ const PAUSE_MS_MAX: u64 = 1000;
 ///
 /// A step looks at the classes whose pause is over, does at most 500 moves in each, and says how
 /// long it can wait for the next one: from 1 ms after much work to 1 s after none. Pauses are
-/// counted in the time that the caller says has passed, so that a test can drive them.
+/// counted in the time that the caller says has passed, so that a test can drive them. Where the
+/// LRU crawler is under way, a step takes it on by 1,000 items as well, unless it rests.
 #[derive(Debug)]
 pub struct Maintenance {
     store: Store,
     /// What is left of each class's pause, and how long the pause was, in milliseconds.
     pauses: Vec<(u64, u64)>,
+    /// What is left of the crawler's rest.
+    rest: Duration,
 }
 
 impl Maintenance {
     /// Maintenance for a store; one is enough, more do no harm.
     pub fn new(store: &Store) -> Self {
-        Self { store: store.clone(), pauses: vec![(0, PAUSE_MS_MIN); CLASSES_MAX] }
+        let pauses = vec![(0, PAUSE_MS_MIN); CLASSES_MAX];
+        Self { store: store.clone(), pauses, rest: Duration::ZERO }
     }
 
     /// Does what is due after `passed` time and says when to come again.
     pub fn step(&mut self, passed: Duration) -> Duration {
+        let next = self.step_but_crawl(passed);
+        self.rest = self.rest.saturating_sub(passed);
+        if self.rest.is_zero() {
+            match self.store.inner.crawl_step() {
+                Some(rest) => self.rest = rest,
+                None => return next,
+            }
+        }
+        next.min(self.rest)
+    }
+
+    /// The part of a step that moves items and pages.
+    fn step_but_crawl(&mut self, passed: Duration) -> Duration {
         let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
         let inner = &*self.store.inner;
         inner.flush_if_due();
@@ -56,9 +79,7 @@ impl Maintenance {
     /// The LRU's part of a step; says when it wants the next, in milliseconds.
     fn step_lru(&mut self, passed_ms: u64) -> u64 {
         let inner = &*self.store.inner;
-        if !inner.config.segmented {
-            return PAUSE_MS_MAX;
-        }
+        inner.counters.add(Counter::Juggles);
         let bumped = inner.drain_bumps(BUMPS_PER_STEP_MAX);
         for class in inner.slabs.ladder().iter() {
             let (left, pause) = &mut self.pauses[class.idx()];
@@ -93,12 +114,12 @@ impl Wake {
     }
 
     /// Calls so far.
-    fn n_calls(&self) -> u64 {
+    pub(crate) fn n_calls(&self) -> u64 {
         *self.n_calls.lock()
     }
 
     /// Waits for a call beyond those already seen, but not longer than `pause`.
-    fn wait(&self, seen: u64, pause: Duration) {
+    pub(crate) fn wait(&self, seen: u64, pause: Duration) {
         let mut n_calls = self.n_calls.lock();
         if *n_calls == seen {
             self.condvar.wait_for(&mut n_calls, pause);
@@ -127,10 +148,20 @@ impl Inner {
     /// Pulls the tails of a class's queues within their limits; says how much it did.
     fn juggle(&self, class: ClassId) -> usize {
         let mut moves = 0;
-        if self.config.temporary_ttl.is_some() {
-            while moves < MOVES_MAX && self.pull_tail(class, Queue::Temp, Pull::DRAIN) > 0 {
+        while moves < MOVES_MAX && self.pull_tail(class, Queue::Temp, Pull::DRAIN) > 0 {
+            moves += 1;
+        }
+        if !self.settings.segmented() {
+            // HOT and WARM have what they had when the LRU was made flat; it all goes to COLD.
+            for _ in 0..MOVES_MAX {
+                if self.pull_tail(class, Queue::Hot, Pull::DRAIN) == 0
+                    && self.pull_tail(class, Queue::Warm, Pull::DRAIN) == 0
+                {
+                    break;
+                }
                 moves += 1;
             }
+            return moves;
         }
         let mut total_bytes = 0;
         let mut cold_age = 0;
@@ -151,8 +182,8 @@ impl Inner {
             reason = "a cast from float saturates, which is what a large factor means"
         )]
         let age_of = |factor: f64| (f64::from(cold_age) * factor) as u32;
-        let hot = Pull::within(total_bytes, age_of(self.config.hot_max_factor));
-        let warm = Pull::within(total_bytes, age_of(self.config.warm_max_factor));
+        let hot = Pull::within(total_bytes, age_of(self.settings.hot_max_factor()));
+        let warm = Pull::within(total_bytes, age_of(self.settings.warm_max_factor()));
         for _ in 0..MOVES_MAX {
             let mut moved = self.pull_tail(class, Queue::Hot, hot);
             if moved == 0 {
@@ -168,13 +199,13 @@ impl Inner {
     }
 }
 
-/// A thread that keeps a store's clock and does its maintenance; made by
-/// [`Store::spawn_maintenance`]. Dropping it ends the thread.
+/// The threads that keep a store's clock and do its maintenance; made by
+/// [`Store::spawn_maintenance`]. Dropping it ends them.
 #[derive(Debug)]
 pub struct MaintenanceThread {
-    shared: Arc<Shared>,
     store: Store,
-    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -184,7 +215,8 @@ struct Shared {
 }
 
 impl Store {
-    /// Starts a thread that keeps the clock and does the maintenance, until the result is dropped.
+    /// Starts a thread that keeps the clock and moves items and pages, and one that crawls, until
+    /// the result is dropped.
     ///
     /// # Errors
     ///
@@ -193,17 +225,24 @@ impl Store {
         let shared =
             Arc::new(Shared { clock: SystemClock::new(), is_stopping: AtomicBool::new(false) });
         self.set_clock(shared.clock.read());
-        let store = self.clone();
-        let for_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("nuthatch-lru".into())
-            .spawn(move || for_thread.run(&store))?;
-        Ok(MaintenanceThread { shared, store: self.clone(), thread: Some(thread) })
+        // Dropped where the second thread cannot be had, which ends the first.
+        let mut running =
+            MaintenanceThread { store: self.clone(), shared, threads: Vec::with_capacity(2) };
+        running.spawn("nuthatch-lru", Shared::keep)?;
+        running.spawn("nuthatch-crawl", Shared::crawl)?;
+        Ok(running)
     }
 }
 
 impl MaintenanceThread {
-    /// The clock that the thread keeps the store's time by.
+    fn spawn(&mut self, name: &str, run: fn(&Shared, &Store)) -> io::Result<()> {
+        let (store, shared) = (self.store.clone(), Arc::clone(&self.shared));
+        let thread = std::thread::Builder::new().name(name.into());
+        self.threads.push(thread.spawn(move || run(&shared, &store))?);
+        Ok(())
+    }
+
+    /// The clock that the threads keep the store's time by.
     pub fn clock(&self) -> &SystemClock {
         &self.shared.clock
     }
@@ -213,15 +252,29 @@ impl Drop for MaintenanceThread {
     fn drop(&mut self) {
         self.shared.is_stopping.store(true, Relaxed);
         self.store.inner.wake.wake();
-        if let Some(thread) = self.thread.take() {
-            // The thread runs our code only; if that panicked, it has been reported already.
+        self.store.inner.crawler.wake.wake();
+        for thread in self.threads.drain(..) {
+            // The threads run our code only; if that panicked, it has been reported already.
             let _ = thread.join();
         }
     }
 }
 
 impl Shared {
-    fn run(&self, store: &Store) {
+    fn crawl(&self, store: &Store) {
+        loop {
+            let seen = store.inner.crawler.wake.n_calls();
+            if self.is_stopping.load(Relaxed) {
+                return;
+            }
+            let pause = store.inner.crawl_step().unwrap_or(IDLE);
+            if !pause.is_zero() {
+                store.inner.crawler.wake.wait(seen, pause);
+            }
+        }
+    }
+
+    fn keep(&self, store: &Store) {
         let mut maintenance = Maintenance::new(store);
         let mut pause = Duration::ZERO;
         loop {
@@ -231,7 +284,7 @@ impl Shared {
                 return;
             }
             store.set_clock(self.clock.read());
-            let due = maintenance.step(pause);
+            let due = maintenance.step_but_crawl(pause);
             // The clock counts seconds: be there when it changes.
             pause = due.min(Duration::from_millis(self.clock.ms_to_next_second()));
             if !pause.is_zero() {

@@ -188,6 +188,9 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         .hot_max_factor(hot_max_factor)
         .warm_max_factor(warm_max_factor)
         .temporary_ttl(temporary_ttl_secs)
+        // No command or option of it is there yet.
+        .crawler(false)
+        .auto_crawl(lru_segmented)
         .build()
         .map_err(Failure::usage)
 }

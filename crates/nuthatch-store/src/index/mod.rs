@@ -217,6 +217,11 @@ impl ShardGuard<'_> {
         self.table.find(hash, |other| other == id).is_some()
     }
 
+    /// The item whose key has this hash, if there is one.
+    pub(crate) fn find_hash(&self, items: &Items, hash: Hash) -> Option<ItemId> {
+        self.table.find(hash, |id| self.index.hash(items.view(id, self).key()) == hash)
+    }
+
     /// Adds an item whose key is not there; false when the table cannot grow for want of memory.
     #[must_use = "the item is not in the index if there was no memory"]
     pub(crate) fn insert(&mut self, items: &Items, hash: Hash, id: ItemId) -> bool {

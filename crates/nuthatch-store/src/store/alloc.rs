@@ -52,7 +52,7 @@ impl Inner {
             if round == ALLOC_TRIES && (caller == Caller::HoldsShard || !self.make_room(class)) {
                 break;
             }
-            if !self.config.segmented {
+            if !self.settings.segmented() {
                 // A flat LRU has no maintainer to take away what has expired.
                 self.pull_tail(class, Queue::Cold, Pull::DRAIN);
             }
@@ -66,7 +66,7 @@ impl Inner {
             if self.config.slab_reassign && self.slabs.steal_free_page(self.items.arena(), class) {
                 continue;
             }
-            if self.pull_tail(class, Queue::Cold, Pull::EVICT) > 0 || !self.config.segmented {
+            if self.pull_tail(class, Queue::Cold, Pull::EVICT) > 0 {
                 continue;
             }
             self.feed_cold(class);
@@ -87,15 +87,16 @@ impl Inner {
 
     /// COLD is empty: push HOT down, and WARM where HOT is empty too, until something has arrived.
     /// memcached moves one item a try and leaves WARM to its maintainer, and so may find no memory
-    /// in a class that is all active.
+    /// in a class that is all active. A flat LRU has only what was there when it was made flat.
     pub(crate) fn feed_cold(&self, class: ClassId) {
         for _ in 0..FEED_MOVES_MAX {
-            let moved = self.pull_tail(class, Queue::Hot, Pull::DRAIN);
-            if moved == 0 && self.pull_tail(class, Queue::Warm, Pull::DRAIN) == 0 {
-                return;
+            // TEMP gives nothing but where it has been switched off.
+            let queues = [Queue::Hot, Queue::Warm, Queue::Temp];
+            if !queues.iter().any(|&queue| self.pull_tail(class, queue, Pull::DRAIN) > 0) {
+                break;
             }
             if self.lru.lock(class, Queue::Cold).tail.is_some() {
-                return;
+                break;
             }
         }
     }
@@ -197,9 +198,9 @@ impl Inner {
     /// The queue a new item begins in.
     fn first_queue(&self, expiry: u32) -> Queue {
         let short = |ttl: u32| expiry != 0 && expiry.saturating_sub(self.clock.now()) <= ttl;
-        if self.config.temporary_ttl.is_some_and(short) {
+        if self.settings.temporary_ttl().is_some_and(short) {
             Queue::Temp
-        } else if self.config.segmented {
+        } else if self.settings.segmented() {
             Queue::Hot
         } else {
             Queue::Cold

@@ -20,6 +20,10 @@ impl<'a> Item<'a> {
         Self { store, view }
     }
 
+    pub(crate) fn store(&self) -> &'a Inner {
+        self.store
+    }
+
     /// The slab class in whose LRU the item is.
     pub fn class(&self) -> u8 {
         self.store.lru_class(self.view.id()).number()

@@ -2,8 +2,10 @@
 
 mod alloc;
 pub(crate) mod closures;
+mod dump;
 mod entry;
 mod guard;
+mod iter;
 mod listener;
 mod many;
 mod meta;
@@ -24,14 +26,18 @@ use crate::arena::{Arena, ClassId, ItemId, Ladder, Layout, Slabs};
 use crate::clock::CoarseClock;
 use crate::config::{Builder, Config};
 use crate::counters::{ClassCounter, Counter, Counters};
+use crate::crawler::Crawler;
 use crate::index::{Cursor, Hash, Index, ShardGuard};
 use crate::item::{ACTIVE, Birth, CHAINED, FETCHED, Items, LINKED, Queue};
 use crate::lru::Lru;
 use crate::maintain::Wake;
 use crate::mover::Mover;
+use crate::settings::Settings;
 
+pub use dump::{Dump, DumpItem, DumpTarget};
 pub use entry::{Entry, Update, Updated};
 pub use guard::{Item, ItemGuard};
+pub use iter::Iter;
 pub(crate) use listener::Listener;
 pub use listener::{Cause, Leaving};
 pub use meta::{MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber};
@@ -83,7 +89,12 @@ pub struct Store {
 /// only by `try_lock`.
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// The settings that stay as they were built. Those that change are in `settings`, `slabs` and
+    /// `mover`, and what this has in their places is out of date.
     pub(crate) config: Config,
+    pub(crate) settings: Settings,
+    pub(crate) crawler: Crawler,
+    pub(crate) n_dumps: AtomicU32,
     pub(crate) items: Items,
     pub(crate) slabs: Slabs,
     pub(crate) index: Index,
@@ -155,14 +166,24 @@ impl Store {
                 flushed_until: AtomicU32::new(0),
                 last_stamp: AtomicU32::new(0),
                 flush_due: AtomicU32::new(0),
+                settings: Settings::new(&config),
+                crawler: Crawler::new(),
+                n_dumps: AtomicU32::new(0),
                 config,
             }),
         })
     }
 
-    /// The settings the store was built with.
-    pub fn config(&self) -> &Config {
-        &self.inner.config
+    /// The settings as they are now.
+    pub fn config(&self) -> Config {
+        let (automove, automove_ratio, automove_window) = self.automove();
+        Config {
+            memory_limit: self.memory_limit(),
+            automove,
+            automove_ratio,
+            automove_window,
+            ..self.inner.settings.snapshot(&self.inner.config)
+        }
     }
 
     /// Says what time it is. Readings must not go back; a reading lets items expire and a flush
@@ -503,7 +524,7 @@ impl Inner {
     /// ACTIVE; an item that turns active in COLD is noted for the maintainer to move.
     pub(crate) fn bump(&self, id: ItemId, hash: Hash, stamp: u32) {
         let items = &self.items;
-        if !self.config.segmented {
+        if !self.settings.segmented() {
             items.set_state(id, FETCHED);
             self.update(id, stamp);
             return;
@@ -540,7 +561,7 @@ impl Inner {
         if items.state(id) & LINKED == 0 {
             return;
         }
-        if self.config.segmented {
+        if self.settings.segmented() {
             items.set_time(id, stamp);
             if items.queue(id) == Queue::Cold && items.state(id) & ACTIVE != 0 {
                 items.clear_state(id, ACTIVE);

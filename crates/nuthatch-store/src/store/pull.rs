@@ -69,8 +69,8 @@ impl Inner {
                 Queue::Hot | Queue::Warm if state & ACTIVE != 0 => Some(Queue::Warm),
                 Queue::Hot | Queue::Warm => {
                     let pct = match queue {
-                        Queue::Hot => self.config.hot_lru_pct,
-                        _ => self.config.warm_lru_pct,
+                        Queue::Hot => self.settings.hot_pct(),
+                        _ => self.settings.warm_pct(),
                     };
                     let over = segment.bytes > pull.total_bytes * usize::from(pct) / 100;
                     let idle = self.clock.now().saturating_sub(items.time(id)) > pull.age_max;
@@ -85,7 +85,11 @@ impl Inner {
                     }
                     break;
                 }
-                Queue::Cold if state & ACTIVE != 0 && self.config.segmented => Some(Queue::Warm),
+                Queue::Cold if state & ACTIVE != 0 && self.settings.segmented() => {
+                    Some(Queue::Warm)
+                }
+                // Nothing is kept from eviction once TEMP is switched off.
+                Queue::Temp if self.settings.temporary_ttl().is_none() => Some(Queue::Cold),
                 Queue::Cold | Queue::Temp => None,
             };
             let Some(to) = to else { break };

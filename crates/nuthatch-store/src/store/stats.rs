@@ -43,6 +43,8 @@ pub struct StoreStats {
     pub slabs_moved: u64,
     /// Memory of the index, in bytes.
     pub index_bytes: u64,
+    /// Whether the LRU crawler is under way.
+    pub lru_crawler_running: bool,
     /// Items the index can hold before it grows.
     pub index_capacity: u64,
     /// Sums over all classes of what [`ClassStats`] tells apart.
@@ -87,8 +89,12 @@ pub struct ClassStats {
     pub outofmemory: u64,
     /// Dead items taken away at a tail.
     pub reclaimed: u64,
-    /// Of these, items never read.
+    /// Of these and of `crawler_reclaimed`, items never read.
     pub expired_unfetched: u64,
+    /// Dead items that the crawler took away.
+    pub crawler_reclaimed: u64,
+    /// Items that the crawler looked at.
+    pub crawler_items_checked: u64,
     /// Items in use found at a tail.
     pub lrutail_reflocked: u64,
     /// Items moved to COLD.
@@ -126,7 +132,8 @@ impl ClassStats {
         }
         sum!(total_pages total_chunks free_chunks number mem_requested evicted evicted_nonzero
             evicted_unfetched evicted_active outofmemory reclaimed expired_unfetched
-            lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims);
+            lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims
+            crawler_reclaimed crawler_items_checked);
         sum!(counters.hits_to_hot counters.hits_to_warm counters.hits_to_cold
             counters.hits_to_temp counters.cmd_set counters.touch_hits counters.delete_hits
             counters.incr_hits counters.decr_hits counters.cas_hits counters.cas_badval);
@@ -164,6 +171,7 @@ impl Store {
             slabs_moved: mover.slabs_moved.load(Relaxed),
             index_bytes: index_bytes as u64,
             index_capacity: index_capacity as u64,
+            lru_crawler_running: self.is_crawling(),
             totals,
         }
     }
@@ -211,6 +219,8 @@ impl Store {
                         moves_to_warm,
                         moves_within_lru,
                         direct_reclaims,
+                        crawler_reclaimed,
+                        crawler_items_checked,
                         evicted_time: _,
                     } = segment.stats;
                     stats.evicted += evicted;
@@ -225,6 +235,8 @@ impl Store {
                     stats.moves_to_warm += moves_to_warm;
                     stats.moves_within_lru += moves_within_lru;
                     stats.direct_reclaims += direct_reclaims;
+                    stats.crawler_reclaimed += crawler_reclaimed;
+                    stats.crawler_items_checked += crawler_items_checked;
                 }
                 stats
             })
