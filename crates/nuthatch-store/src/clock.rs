@@ -27,6 +27,7 @@ impl CoarseClock {
         Clock { now: self.now(), unix_base: self.unix_base.load(Relaxed) }
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> u32 {
         self.now.load(Relaxed)
     }

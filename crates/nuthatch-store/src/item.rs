@@ -26,11 +26,12 @@
 //! Access to payload goes through a witness ([`Quiet`]) that keeps A2 of [`crate::arena`]: a shard
 //! guard, a held reference, or sole ownership.
 
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use nuthatch_types::{Cas, ItemFlags};
 
-use crate::arena::{Arena, ItemId};
+use crate::arena::{Arena, HEAD_WORDS, ItemId};
 use crate::index::ShardGuard;
 use crate::lru::SegmentGuard;
 use crate::refs;
@@ -128,6 +129,19 @@ impl Quiet for Held {}
 pub(crate) struct Sole;
 impl Quiet for Sole {}
 
+/// The header of an item, without its CAS number. Each word is as good as its guard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a>(&'a [AtomicU32; HEAD_WORDS]);
+
+/// Where the parts of an item lie, in bytes from its beginning.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    key_at: usize,
+    key_len: usize,
+    /// The length of the value if it is not chained.
+    stored_len: usize,
+}
+
 /// The arena, read as items.
 #[derive(Debug)]
 pub(crate) struct Items {
@@ -173,12 +187,13 @@ impl Items {
         assert!(stored_len <= VALUE_LEN_MAX && key.len() <= 250);
         #[expect(clippy::cast_possible_truncation, reason = "bounded by the assertion above")]
         let length = (stored_len as u32) << 8 | key.len() as u32;
-        self.arena.word(id, STATE_WORD).store(state, Relaxed);
-        self.arena.word(id, PREV_WORD).store(0, Relaxed);
-        self.arena.word(id, NEXT_WORD).store(0, Relaxed);
-        self.arena.word(id, TIME_WORD).store(0, Relaxed);
-        self.arena.word(id, EXPIRY_WORD).store(expiry, Relaxed);
-        self.arena.word(id, LENGTH_WORD).store(length, Relaxed);
+        let Head(words) = self.head(id);
+        words[STATE_WORD].store(state, Relaxed);
+        words[PREV_WORD].store(0, Relaxed);
+        words[NEXT_WORD].store(0, Relaxed);
+        words[TIME_WORD].store(0, Relaxed);
+        words[EXPIRY_WORD].store(expiry, Relaxed);
+        words[LENGTH_WORD].store(length, Relaxed);
         self.set_cas(id, Cas(0));
         let mut at = self.header_bytes;
         if flags.0 != 0 {
@@ -269,12 +284,14 @@ impl Items {
     /// alone.)
     #[expect(unsafe_code, reason = "hands out bytes of the item")]
     pub(crate) fn key_in_list<'a>(&'a self, id: ItemId, _list: &'a SegmentGuard<'_>) -> &'a [u8] {
+        let parts = self.parts(self.head(id));
         // SAFETY: A2: keys are written before an item is linked and stay; the item stays linked,
         // and so its chunk its own, as long as its list is locked.
-        unsafe { self.arena.bytes(id, self.key_at(id), self.key_len(id)) }
+        unsafe { self.arena.bytes(id, parts.key_at, parts.key_len) }
     }
 
     /// Looks at an item.
+    #[inline]
     pub(crate) fn view<'a>(&'a self, id: ItemId, witness: &'a impl Quiet) -> ItemView<'a> {
         let _ = witness;
         ItemView { items: self, id }
@@ -376,8 +393,9 @@ impl Items {
         self.arena.word(id, STATE_WORD).fetch_and(!flags, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn queue(&self, id: ItemId) -> Queue {
-        Queue::ALL[((self.state(id) & QUEUE_MASK) >> QUEUE_SHIFT) as usize]
+        queue_of(self.state(id))
     }
 
     pub(crate) fn set_queue(&self, id: ItemId, queue: Queue) {
@@ -421,6 +439,7 @@ impl Items {
         self.arena.word(id, NEXT_WORD).store(ItemId::to_word(next), Relaxed);
     }
 
+    #[inline]
     pub(crate) fn time(&self, id: ItemId) -> u32 {
         self.arena.word(id, TIME_WORD).load(Relaxed)
     }
@@ -429,6 +448,7 @@ impl Items {
         self.arena.word(id, TIME_WORD).store(time, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn expiry(&self, id: ItemId) -> u32 {
         self.arena.word(id, EXPIRY_WORD).load(Relaxed)
     }
@@ -437,6 +457,7 @@ impl Items {
         self.arena.word(id, EXPIRY_WORD).store(expiry, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn cas(&self, id: ItemId) -> Cas {
         if self.header_bytes < 32 {
             return Cas(0);
@@ -453,30 +474,40 @@ impl Items {
     /// What an item takes in all, in bytes, before rounding up to chunks. The sizes are written
     /// once, before anybody else knows the item; the caller has a lock or reference that keeps it.
     pub(crate) fn total_bytes_of(&self, id: ItemId) -> usize {
-        let state = self.state(id);
-        let flags = if state & CLIENT_FLAGS == 0 { 0 } else { 4 };
-        let value_len = if state & CHAINED == 0 {
-            self.stored_len(id)
+        let head = self.head(id);
+        let parts = self.parts(head);
+        let value_len = if head.state() & CHAINED == 0 {
+            parts.stored_len
         } else {
             ItemView { items: self, id }.chain_info().0
         };
-        self.header_bytes + flags + self.key_len(id) + value_len
+        parts.value_at() + value_len
     }
 
-    fn key_len(&self, id: ItemId) -> usize {
-        (self.arena.word(id, LENGTH_WORD).load(Relaxed) & 0xff) as usize
+    /// The header of an item, to read more than one word of.
+    #[inline]
+    pub(crate) fn head(&self, id: ItemId) -> Head<'_> {
+        Head(self.arena.head(id))
+    }
+
+    /// Where the parts of an item lie.
+    #[inline]
+    fn parts(&self, head: Head<'_>) -> Parts {
+        let flags = if head.state() & CLIENT_FLAGS == 0 { 0 } else { 4 };
+        let length = head.0[LENGTH_WORD].load(Relaxed);
+        Parts {
+            key_at: self.header_bytes + flags,
+            key_len: (length & 0xff) as usize,
+            stored_len: (length >> 8) as usize,
+        }
     }
 
     fn stored_len(&self, id: ItemId) -> usize {
-        (self.arena.word(id, LENGTH_WORD).load(Relaxed) >> 8) as usize
-    }
-
-    fn key_at(&self, id: ItemId) -> usize {
-        self.header_bytes + if self.state(id) & CLIENT_FLAGS == 0 { 0 } else { 4 }
+        self.parts(self.head(id)).stored_len
     }
 
     fn value_at(&self, id: ItemId) -> usize {
-        self.key_at(id) + self.key_len(id)
+        self.parts(self.head(id)).value_at()
     }
 
     #[expect(unsafe_code, reason = "hands out bytes to write")]
@@ -501,6 +532,36 @@ pub(crate) fn chain_owner(arena: &Arena, chunk: ItemId, state: u32) -> Option<It
     ItemId::from_word(arena.word(chunk, CHAIN_OWNER_WORD).load(Acquire))
 }
 
+impl Head<'_> {
+    #[inline]
+    pub(crate) fn state(self) -> u32 {
+        self.0[STATE_WORD].load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn time(self) -> u32 {
+        self.0[TIME_WORD].load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn expiry(self) -> u32 {
+        self.0[EXPIRY_WORD].load(Relaxed)
+    }
+}
+
+impl Parts {
+    #[inline]
+    fn value_at(self) -> usize {
+        self.key_at + self.key_len
+    }
+}
+
+/// The queue that a state word names.
+#[inline]
+pub(crate) fn queue_of(state: u32) -> Queue {
+    Queue::ALL[((state & QUEUE_MASK) >> QUEUE_SHIFT) as usize]
+}
+
 const fn flags_bytes(flags: ItemFlags) -> usize {
     if flags.0 == 0 { 0 } else { 4 }
 }
@@ -517,8 +578,10 @@ pub struct ItemView<'a> {
 
 impl<'a> ItemView<'a> {
     /// The key's bytes.
+    #[inline]
     pub fn key(&self) -> &'a [u8] {
-        self.payload(self.items.key_at(self.id), self.items.key_len(self.id))
+        let parts = self.parts();
+        self.payload(parts.key_at, parts.key_len)
     }
 
     /// Whether the key came in base64 in a meta command and is shown so.
@@ -527,6 +590,7 @@ impl<'a> ItemView<'a> {
     }
 
     /// The value's length in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         if self.is_chained() { self.chain_info().0 } else { self.items.stored_len(self.id) }
     }
@@ -538,11 +602,13 @@ impl<'a> ItemView<'a> {
 
     /// The value where it lies in one piece, which is always so for items that fit the largest
     /// chunk (512 KiB unless configured otherwise).
+    #[inline]
     pub fn contiguous(&self) -> Option<&'a [u8]> {
         if self.is_chained() {
             return None;
         }
-        Some(self.payload(self.items.value_at(self.id), self.items.stored_len(self.id)))
+        let parts = self.parts();
+        Some(self.payload(parts.value_at(), parts.stored_len))
     }
 
     /// The value's pieces, in order: one, or the chunks of a chain.
@@ -560,6 +626,7 @@ impl<'a> ItemView<'a> {
     }
 
     /// The client's flags.
+    #[inline]
     pub fn flags(&self) -> ItemFlags {
         if self.items.state(self.id) & CLIENT_FLAGS == 0 {
             return ItemFlags(0);
@@ -569,10 +636,12 @@ impl<'a> ItemView<'a> {
     }
 
     /// The CAS number; 0 in a store without CAS.
+    #[inline]
     pub fn cas(&self) -> Cas {
         self.items.cas(self.id)
     }
 
+    #[inline]
     pub(crate) fn is_chained(&self) -> bool {
         self.items.state(self.id) & CHAINED != 0
     }
@@ -589,7 +658,7 @@ impl<'a> ItemView<'a> {
 
     /// The value's length and the first chunk of its chain.
     pub(crate) fn chain_info(&self) -> (usize, Option<ItemId>) {
-        let info = self.payload(self.items.value_at(self.id), CHAIN_INFO_BYTES);
+        let info = self.payload(self.parts().value_at(), CHAIN_INFO_BYTES);
         let word = |at: usize| {
             u32::from_ne_bytes(info[at..at + 4].try_into().expect("four bytes were asked for"))
         };
@@ -618,7 +687,13 @@ impl<'a> ItemView<'a> {
         self.payload(CHAIN_HEADER_BYTES, self.items.chain_used(self.id))
     }
 
+    #[inline]
+    fn parts(&self) -> Parts {
+        self.items.parts(self.items.head(self.id))
+    }
+
     #[expect(unsafe_code, reason = "hands out bytes of the item")]
+    #[inline]
     fn payload(&self, at: usize, len: usize) -> &'a [u8] {
         // SAFETY: A2: `Items::view` tied `'a` to a witness that keeps the item's bytes quiet.
         unsafe { self.items.arena.bytes(self.id, at, len) }

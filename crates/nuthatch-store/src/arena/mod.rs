@@ -32,7 +32,7 @@
 //! - **A3 initialised**: all bytes of a committed page are initialised: the system hands out zeroes,
 //!   at first and again after a page was given back.
 //! - **A4 header words**: the header of a chunk is only ever accessed as the atomics of
-//!   [`Arena::word`] and [`Arena::word64`], and what lies behind it never is. Where the header ends
+//!   [`Arena::word`], [`Arena::head`] and [`Arena::word64`], and what lies behind it never is. Where the header ends
 //!   is settled by what the chunk is (an item, a link of a chain) and changes only while one
 //!   thread owns the chunk. A page changes its grid of chunks only while all of its chunks are free.
 //! - **A5 page table**: the mapping beside the arena holds a byte and a [`Page`] for each page of
@@ -61,6 +61,9 @@ pub(crate) const RESERVE_BYTES_MAX: usize = 256 << 30;
 
 /// What the headers of items and chunks need at most; no chunk is smaller.
 pub(crate) const HEADER_BYTES_MAX: usize = 32;
+
+/// The words that the header of every item has; that of a link of a chain has fewer.
+pub(crate) const HEAD_WORDS: usize = 6;
 
 /// The name of a chunk; see the module documentation.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -289,6 +292,16 @@ impl Arena {
         unsafe { &*address }
     }
 
+    /// The first words of an item's header, for those who read several.
+    #[expect(unsafe_code, reason = "makes a reference into the arena")]
+    #[inline]
+    pub(crate) fn head(&self, id: ItemId) -> &[AtomicU32; HEAD_WORDS] {
+        let address = self.address(id, 0, HEAD_WORDS * 4).cast::<[AtomicU32; HEAD_WORDS]>();
+        debug_assert!(address.is_aligned());
+        // SAFETY: as in `word`, for each of them; an item's header has no fewer (A4).
+        unsafe { &*address }
+    }
+
     /// Header double word `n` (8 bytes each) of a chunk.
     #[expect(unsafe_code, reason = "makes a reference into the arena")]
     #[inline]
@@ -332,6 +345,7 @@ impl Arena {
         unsafe { std::slice::from_raw_parts_mut(address, len) }
     }
 
+    #[inline]
     fn offset(&self, id: ItemId) -> usize {
         ((id.0.get() - 1) as usize) << self.shift
     }

@@ -28,7 +28,7 @@ use crate::config::{Builder, Config};
 use crate::counters::{ClassCounter, Counter, Counters};
 use crate::crawler::Crawler;
 use crate::index::{Cursor, Hash, Index, ShardGuard};
-use crate::item::{ACTIVE, Birth, CHAINED, FETCHED, Items, LINKED, Queue};
+use crate::item::{ACTIVE, Birth, CHAINED, FETCHED, Head, Items, LINKED, Queue, queue_of};
 use crate::lru::Lru;
 use crate::maintain::Wake;
 use crate::mover::Mover;
@@ -210,13 +210,14 @@ impl Store {
     fn get_hashed<R>(&self, hash: Hash, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         let inner = &*self.inner;
         let shard = &mut inner.index.lock(hash);
-        inner.counters.add(Counter::Gets);
         let stamp = inner.stamp();
         let Some(id) = inner.find_live(shard, hash, key) else {
-            inner.counters.add(Counter::GetMisses);
+            inner.counters.add_both(Counter::Gets, Counter::GetMisses);
             return None;
         };
-        inner.count_hit(id);
+        let state = inner.items.state(id);
+        let class = inner.lru_class_in(id, state);
+        inner.counters.add_with_class(Counter::Gets, class.idx(), hit_counter(state));
         inner.bump(id, hash, stamp);
         let item = Item::new(&self.inner, inner.items.view(id, shard));
         Some(closures::lend(&inner.index, || f(item)))
@@ -376,6 +377,16 @@ impl Store {
     }
 }
 
+/// The counter of hits in the queue that a state word names.
+fn hit_counter(state: u32) -> ClassCounter {
+    match queue_of(state) {
+        Queue::Hot => ClassCounter::HitsToHot,
+        Queue::Warm => ClassCounter::HitsToWarm,
+        Queue::Cold => ClassCounter::HitsToCold,
+        Queue::Temp => ClassCounter::HitsToTemp,
+    }
+}
+
 pub(crate) fn miss_counter(direction: Arith) -> Counter {
     match direction {
         Arith::Incr => Counter::IncrMisses,
@@ -405,6 +416,7 @@ impl Inner {
     ///
     /// Taken at the beginning of an operation, before it looks whether an item is flushed: a flush
     /// in between then ends what the operation leaves.
+    #[inline]
     pub(crate) fn stamp(&self) -> u32 {
         let stamp = self.clock.now().max(self.flushed_until.load(Relaxed).saturating_add(1));
         // Changes once a second: mostly this is a load.
@@ -471,16 +483,19 @@ impl Inner {
     /// Whether an item's life span is over or it has been idle for too long, whichever is first.
     pub(crate) fn is_expired(&self, id: ItemId) -> bool {
         let expiry = self.items.expiry(id);
-        expiry != 0 && expiry <= self.clock.now() || self.is_idle(id)
+        let now = self.clock.now();
+        expiry != 0 && expiry <= now || self.is_idle_since(self.items.time(id), now)
     }
 
-    /// Whether an item was not read or written for as long as the settings allow.
-    fn is_idle(&self, id: ItemId) -> bool {
-        let Some(secs) = self.config.time_to_idle else { return false };
-        self.clock.now().saturating_sub(self.items.time(id)) >= secs
+    /// Whether an item last read or written at `time` has been idle for as long as the settings
+    /// allow.
+    #[inline]
+    fn is_idle_since(&self, time: u32, now: u32) -> bool {
+        self.config.time_to_idle.is_some_and(|secs| now.saturating_sub(time) >= secs)
     }
 
     /// Finds an item that is alive; a dead one is removed on the way.
+    #[inline]
     pub(crate) fn find_live(
         &self,
         shard: &mut ShardGuard<'_>,
@@ -488,41 +503,62 @@ impl Inner {
         key: Key<'_>,
     ) -> Option<ItemId> {
         let id = shard.find(&self.items, hash, key.as_bytes())?;
-        let counter = if self.is_flushed(id) {
-            Counter::GetFlushed
-        } else if self.is_expired(id) {
-            Counter::GetExpired
-        } else {
-            return Some(id);
-        };
-        self.counters.add(counter);
+        if self.is_dead(self.items.head(id)) {
+            self.bury(shard, hash, id);
+            return None;
+        }
+        Some(id)
+    }
+
+    /// Whether an item is flushed or expired.
+    #[inline]
+    fn is_dead(&self, head: Head<'_>) -> bool {
+        let (time, expiry) = (head.time(), head.expiry());
+        let now = self.clock.now();
+        time <= self.flushed_until.load(Relaxed)
+            || expiry != 0 && expiry <= now
+            || self.is_idle_since(time, now)
+    }
+
+    /// Counts and removes an item that was found dead.
+    #[cold]
+    #[inline(never)]
+    fn bury(&self, shard: &mut ShardGuard<'_>, hash: Hash, id: ItemId) {
+        let is_flushed = self.is_flushed(id);
+        self.counters.add(if is_flushed { Counter::GetFlushed } else { Counter::GetExpired });
         self.unlink(shard, hash, id, self.cause_of_death(id));
-        None
     }
 
     /// The class in whose LRU an item is: that of its chunk, but the last one for a chained item,
     /// whose head lies in a small chunk.
+    #[inline]
     pub(crate) fn lru_class(&self, id: ItemId) -> ClassId {
-        if self.items.state(id) & CHAINED != 0 {
-            self.slabs.ladder().last()
-        } else {
-            self.items.arena().class(id)
-        }
+        self.lru_class_in(id, self.items.state(id))
+    }
+
+    /// [`lru_class`](Self::lru_class) of an item whose state word is known.
+    #[inline]
+    fn lru_class_in(&self, id: ItemId, state: u32) -> ClassId {
+        if state & CHAINED != 0 { self.slabs.ladder().last() } else { self.items.arena().class(id) }
     }
 
     pub(crate) fn count_hit(&self, id: ItemId) {
-        let counter = match self.items.queue(id) {
-            Queue::Hot => ClassCounter::HitsToHot,
-            Queue::Warm => ClassCounter::HitsToWarm,
-            Queue::Cold => ClassCounter::HitsToCold,
-            Queue::Temp => ClassCounter::HitsToTemp,
-        };
-        self.counters.add_class(self.lru_class(id).idx(), counter);
+        let state = self.items.state(id);
+        self.counters.add_class(self.lru_class_in(id, state).idx(), hit_counter(state));
     }
 
     /// Marks an item read; the caller holds its shard lock. The first read sets FETCHED, the next
     /// ACTIVE; an item that turns active in COLD is noted for the maintainer to move.
+    #[inline]
     pub(crate) fn bump(&self, id: ItemId, hash: Hash, stamp: u32) {
+        // Most reads are of items that most reads are of.
+        let is_active = self.items.state(id) & ACTIVE != 0;
+        if !(is_active && self.config.segmented && self.config.time_to_idle.is_none()) {
+            self.bump_further(id, hash, stamp);
+        }
+    }
+
+    fn bump_further(&self, id: ItemId, hash: Hash, stamp: u32) {
         let items = &self.items;
         if !self.settings.segmented() {
             items.set_state(id, FETCHED);
