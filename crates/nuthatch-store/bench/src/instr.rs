@@ -10,6 +10,8 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::Result;
 use crate::args::Args;
 use crate::engine::{Capacity, Engine};
@@ -154,6 +156,16 @@ fn measured_loop(engine: &dyn Engine, stream: &[u32], value: &[u8], is_set: bool
     sum
 }
 
+/// How many files valgrind lets its program open. memcached sets its limit to its number of
+/// connections, and valgrind refuses any other than this.
+fn files_under_valgrind() -> u64 {
+    // What it keeps for itself; it raises the soft limit by as many if it can.
+    const KEPT: u64 = 12;
+    let limit = getrlimit(Resource::Nofile);
+    let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    soft.saturating_add(KEPT).min(hard) - KEPT
+}
+
 fn of_memcached(program: &str, op: &str) -> Result<Cost> {
     let functions: &[&str] = if op == "get" {
         &["item_get", "item_remove"]
@@ -161,7 +173,7 @@ fn of_memcached(program: &str, op: &str) -> Result<Cost> {
         &["item_alloc", "store_item", "item_remove"]
     };
     let (mut command, out) = callgrind(functions);
-    command.arg(program);
+    command.arg(program).args(["-c", &files_under_valgrind().to_string()]);
     let mut memcached = Memcached::start(command, 1024)?;
     let pid = memcached.pid().to_string();
     memcached.fill(SHAPE)?;

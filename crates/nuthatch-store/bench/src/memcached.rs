@@ -47,8 +47,7 @@ impl Memcached {
         let mut child = command
             .arg("-s")
             .arg(&socket)
-            // Few connections: under valgrind, not many files can be open.
-            .args(["-A", "-u", "root", "-t", "1", "-c", "64", "-m", &mib.to_string()])
+            .args(["-A", "-u", "root", "-t", "1", "-m", &mib.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -78,8 +78,9 @@ pub(crate) fn pages_for(name: &str, items: u64, item_bytes: usize) -> Result<(u6
 }
 
 fn show(item: &Item<'_>, seen: &mut dyn FnMut(&[u8])) {
-    for piece in item.pieces() {
-        seen(piece);
+    match item.contiguous() {
+        Some(value) => seen(value),
+        None => item.pieces().for_each(seen),
     }
 }
 
@@ -87,6 +88,18 @@ impl Engine for Ours {
     fn get(&self, key: &[u8], seen: &mut dyn FnMut(&[u8])) -> bool {
         let Ok(key) = Key::binary(key) else { return false };
         self.store.get(key, |item| show(&item, seen)).is_some()
+    }
+
+    fn get_batch(&self, keys: &[&[u8]], seen: &mut dyn FnMut(&[u8])) -> usize {
+        let mut hits = 0;
+        let keys = keys.iter().filter_map(|key| Key::binary(key).ok());
+        self.store.get_many(keys, |_, item| {
+            if let Some(item) = item {
+                show(&item, seen);
+                hits += 1;
+            }
+        });
+        hits
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: u32) {
