@@ -80,7 +80,7 @@ impl Inner {
     /// Throws out one item of a class, the one it would give up next for a new one; or brings one
     /// nearer to that.
     pub(crate) fn give_up_one(&self, class: ClassId) {
-        if self.pull_tail(class, Queue::Cold, Pull::EVICT) == 0 && self.config.segmented {
+        if self.pull_tail(class, Queue::Cold, Pull::EVICT) == 0 {
             self.feed_cold(class);
         }
     }

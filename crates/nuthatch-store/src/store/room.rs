@@ -109,8 +109,10 @@ impl Inner {
 
     /// When the item was used that a class would give up next.
     fn next_to_go(&self, class: ClassId) -> Option<u32> {
-        // COLD's tail goes first; where COLD is empty, it is filled from HOT, then from WARM.
-        [Queue::Cold, Queue::Hot, Queue::Warm].into_iter().find_map(|queue| {
+        // COLD's tail goes first; where COLD is empty, it is filled from HOT, then from WARM, then
+        // from a TEMP that has been switched off.
+        let temp = self.settings.temporary_ttl().is_none().then_some(Queue::Temp);
+        [Queue::Cold, Queue::Hot, Queue::Warm].into_iter().chain(temp).find_map(|queue| {
             let segment = self.lru.lock(class, queue);
             segment.tail.map(|id| self.items.time(id))
         })

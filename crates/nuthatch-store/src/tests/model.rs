@@ -9,18 +9,37 @@ use proptest::prelude::*;
 use super::{UNIX_BASE, at};
 use crate::types::{Arith, Cas, Clock, Deleted, ItemFlags, Key, StoreMode, Stored, Ttl, arith};
 use crate::{
-    Commit, Counted, ItemGuard, Maintenance, MetaArith, MetaDelete, MetaGet, NewItem, Set, Store,
-    StoreError,
+    Commit, Counted, CrawlError, CrawlTarget, Dump, DumpItem, DumpTarget, ItemGuard, LruTuning,
+    Maintenance, MetaArith, MetaDelete, MetaGet, NewItem, Set, Store, StoreError,
 };
 
 #[derive(Clone, Debug)]
 enum Op {
     Get(u8),
     GetAndTouch(u8, i32),
-    Store { key: u8, mode: StoreMode, len: usize, exptime: i32, flags: u32, compare: Compare },
-    Reserve { key: u8, len: usize, pieces: usize, abandon: bool },
-    Count { key: u8, direction: Arith, delta: u64 },
-    Number { key: u8, value: u64 },
+    Store {
+        key: u8,
+        mode: StoreMode,
+        len: usize,
+        exptime: i32,
+        flags: u32,
+        compare: Compare,
+    },
+    Reserve {
+        key: u8,
+        len: usize,
+        pieces: usize,
+        abandon: bool,
+    },
+    Count {
+        key: u8,
+        direction: Arith,
+        delta: u64,
+    },
+    Number {
+        key: u8,
+        value: u64,
+    },
     Delete(u8),
     Touch(u8, i32),
     Flush(Option<i32>),
@@ -28,9 +47,44 @@ enum Op {
     Maintain,
     Pin(u8),
     Unpin,
-    MetaGet { key: u8, vivify: bool, recache: Option<u8>, touch: Option<i32>, no_bump: bool },
-    MetaDelete { key: u8, stale: bool, empty: bool, compare: Compare },
-    MetaCount { key: u8, vivify: Option<u64>, delta: u64, compare: Compare },
+    MetaGet {
+        key: u8,
+        vivify: bool,
+        recache: Option<u8>,
+        touch: Option<i32>,
+        no_bump: bool,
+    },
+    MetaDelete {
+        key: u8,
+        stale: bool,
+        empty: bool,
+        compare: Compare,
+    },
+    MetaCount {
+        key: u8,
+        vivify: Option<u64>,
+        delta: u64,
+        compare: Compare,
+    },
+    Crawl {
+        class: Option<u8>,
+        limit: u32,
+    },
+    SetCrawler(bool),
+    /// Begins one, and goes on with one, of the dumps under way.
+    Dump(DumpTarget),
+    DumpNext {
+        dump: usize,
+        max: usize,
+    },
+    DumpEnd,
+    DumpAll,
+    SetSegmented(bool),
+    SetTemporaryTtl(Option<u32>),
+    Tune {
+        hot_pct: u8,
+        warm_pct: u8,
+    },
 }
 
 /// Which CAS number an operation brings.
@@ -49,6 +103,28 @@ struct Entry {
     cas: u64,
     stale: bool,
     won: bool,
+}
+
+/// An item as a walk shows it.
+#[derive(Clone, Debug, PartialEq)]
+struct Shown {
+    key: u8,
+    value: Vec<u8>,
+    flags: u32,
+    cas: u64,
+    expires_at: Option<u64>,
+}
+
+impl Shown {
+    fn of(item: &DumpItem<'_>) -> Self {
+        Self {
+            key: item.key()[1] - b'a',
+            value: item.to_vec(),
+            flags: item.flags().0,
+            cas: item.cas().0,
+            expires_at: item.expires_at(),
+        }
+    }
 }
 
 fn compare() -> impl Strategy<Value = Compare> {
@@ -100,6 +176,28 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(key, stale, empty, compare)| Op::MetaDelete { key, stale, empty, compare }),
         1 => (key, proptest::option::of(0..100u64), 0..20u64, compare())
             .prop_map(|(key, vivify, delta, compare)| Op::MetaCount { key, vivify, delta, compare }),
+        4 => walk_op(),
+    ]
+}
+
+/// Walks through the store, and changes of how it is kept.
+fn walk_op() -> impl Strategy<Value = Op> {
+    let target = prop_oneof![
+        2 => Just(DumpTarget::All), 1 => Just(DumpTarget::Hash),
+        1 => proptest::collection::vec(1..10u8, 1..4).prop_map(DumpTarget::Classes),
+        1 => (1..5u8).prop_map(DumpTarget::Cold)
+    ];
+    prop_oneof![
+        4 => (proptest::option::of(1..10u8), prop_oneof![2 => Just(0), 1 => 1..5u32])
+            .prop_map(|(class, limit)| Op::Crawl { class, limit }),
+        1 => any::<bool>().prop_map(Op::SetCrawler),
+        2 => target.prop_map(Op::Dump),
+        4 => (0..4usize, 1..6usize).prop_map(|(dump, max)| Op::DumpNext { dump, max }),
+        1 => Just(Op::DumpEnd),
+        2 => Just(Op::DumpAll),
+        2 => any::<bool>().prop_map(Op::SetSegmented),
+        1 => proptest::option::of(0..20u32).prop_map(Op::SetTemporaryTtl),
+        1 => (0..41u8, 0..40u8).prop_map(|(hot_pct, warm_pct)| Op::Tune { hot_pct, warm_pct }),
     ]
 }
 
@@ -110,6 +208,7 @@ struct World {
     now: u32,
     flush_due: Option<u32>,
     pins: Vec<(ItemGuard, Vec<u8>)>,
+    dumps: Vec<Dump>,
     counter: u8,
 }
 
@@ -131,6 +230,7 @@ impl World {
             now: 2,
             flush_due: None,
             pins: Vec::new(),
+            dumps: Vec::new(),
             counter: 0,
         }
     }
@@ -186,6 +286,7 @@ impl World {
             Op::Number { key, .. } | Op::MetaGet { key, .. } | Op::MetaDelete { key, .. } => key,
             Op::MetaCount { key, .. } => key,
             Op::Flush(_) | Op::Tick(_) | Op::Maintain | Op::Unpin => 0,
+            _ => return self.apply_walk(op),
         };
         let name = [b'k', b'a' + number];
         let key = Key::new(&name).unwrap();
@@ -379,6 +480,89 @@ impl World {
                     self.counted(number, entry, Arith::Incr, delta, number_now.counted);
                 }
             }
+            _ => unreachable!("the others have returned"),
+        }
+    }
+
+    fn apply_walk(&mut self, op: Op) {
+        let store = self.store.clone();
+        match op {
+            Op::Crawl { class, limit } => {
+                store.set_crawler_limit(limit);
+                let target =
+                    class.map_or(CrawlTarget::All, |class| CrawlTarget::Classes(vec![class]));
+                let expected = match (store.config().crawler, store.is_crawling()) {
+                    (false, _) => Err(CrawlError::Disabled),
+                    (true, true) => Err(CrawlError::Busy),
+                    (true, false) => Ok(()),
+                };
+                assert_eq!(store.crawl(target), expected);
+                assert_eq!(store.is_crawling(), expected != Err(CrawlError::Disabled));
+            }
+            Op::SetCrawler(on) => {
+                store.set_crawler(on);
+            }
+            Op::Dump(target) => {
+                let is_room = self.dumps.len() < 4 && store.config().crawler;
+                if is_room {
+                    self.dumps.push(store.dump(target).unwrap());
+                }
+            }
+            Op::DumpNext { dump, max } => {
+                let Some(mut dump) = (dump < self.dumps.len()).then(|| self.dumps.remove(dump))
+                else {
+                    return;
+                };
+                let mut shown = Vec::new();
+                let has_more = dump.next(max, |item| shown.push(Shown::of(&item)));
+                self.check_shown(&shown);
+                if has_more {
+                    self.dumps.push(dump);
+                }
+            }
+            Op::DumpEnd => {
+                self.dumps.pop();
+            }
+            Op::DumpAll => {
+                let mut shown = Vec::new();
+                store.for_each(|item| shown.push(Shown::of(&item)));
+                self.check_shown(&shown);
+                let by_class = store.dump(DumpTarget::All);
+                if let Ok(mut dump) = by_class {
+                    let mut again = Vec::new();
+                    while dump.next(3, |item| again.push(Shown::of(&item))) {}
+                    let key = |shown: &Shown| shown.key;
+                    shown.sort_by_key(key);
+                    again.sort_by_key(key);
+                    assert_eq!(shown, again, "two orders, the same items");
+                }
+                let n_found = (0..24u8).filter(|&key| self.live(key).is_some()).count();
+                assert_eq!(shown.len(), n_found, "each once");
+            }
+            Op::SetSegmented(on) => store.set_lru_segmented(on),
+            Op::SetTemporaryTtl(ttl) => store.set_temporary_ttl(ttl),
+            Op::Tune { hot_pct, warm_pct } => {
+                let (hot_max_factor, warm_max_factor) = (0.2, 2.0);
+                let tuning = LruTuning { hot_pct, warm_pct, hot_max_factor, warm_max_factor };
+                store.tune_lru(tuning).unwrap();
+            }
+            _ => unreachable!("no walk"),
+        }
+    }
+
+    /// What a walk shows is what the model has.
+    fn check_shown(&mut self, shown: &[Shown]) {
+        for shown in shown {
+            let entry = self.live(shown.key).expect("what is shown is alive");
+            let expiry = (entry.expiry != 0).then(|| UNIX_BASE + u64::from(entry.expiry));
+            let expected = Shown {
+                key: shown.key,
+                value: entry.value,
+                flags: entry.flags,
+                cas: entry.cas,
+                expires_at: expiry,
+            };
+            assert_eq!(shown, &expected);
         }
     }
 
@@ -492,6 +676,7 @@ fn run(segmented: bool, ops: Vec<Op>) {
         }
     }
     world.pins.clear();
+    world.dumps.clear();
     // Takes up what the bump queue still holds.
     world.maintenance.step(Duration::from_secs(2));
     world.store.audit(Some(0));

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{key, small};
+use super::{at, key, small};
 use crate::types::{Arith, Ttl};
-use crate::{Counted, Maintenance, Set, Store};
+use crate::{Counted, CrawlTarget, DumpItem, DumpTarget, Maintenance, Set, Store};
 
 /// A value that tells on itself: its first 8 bytes say what all others are.
 fn stamped(stamp: u64, len: usize) -> Vec<u8> {
@@ -89,6 +89,101 @@ fn values_stay_whole_under_contention() {
     assert!(store.stats().totals.evicted > 0, "the test is about a full store");
 }
 
+/// Calls a closure until a flag is raised, with how often it was called before.
+fn until(is_done: &AtomicBool, mut f: impl FnMut(u32)) {
+    for round in 0.. {
+        if is_done.load(Ordering::Relaxed) {
+            return;
+        }
+        f(round);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn walks_run_beside_writers_evictions_and_changes_of_mode() {
+    let store = small().slab_chunk_max(32 << 10).build().unwrap();
+    at(&store, 2);
+    let is_done = AtomicBool::new(false);
+    let n_shown = AtomicU64::new(0);
+    let see = |item: &DumpItem<'_>| {
+        assert!(item.key().starts_with(b"key"));
+        assert_whole(&item.to_vec());
+        n_shown.fetch_add(1, Ordering::Relaxed);
+    };
+    std::thread::scope(|scope| {
+        let (store, is_done, see) = (&store, &is_done, &see);
+        scope.spawn(move || {
+            let mut maintenance = Maintenance::new(store);
+            until(is_done, |_| {
+                maintenance.step(Duration::from_secs(1));
+            });
+        });
+        scope.spawn(move || {
+            let mut maintenance = Maintenance::new(store);
+            until(is_done, |round| {
+                // Time flies, so that short lives end while they are walked over.
+                at(store, 2 + round / 4);
+                let _ = store.crawl(CrawlTarget::All);
+                maintenance.step(Duration::from_secs(1));
+                store.set_crawler(round % 64 != 63);
+            });
+        });
+        scope.spawn(move || {
+            until(is_done, |round| {
+                let class = u8::try_from(round % 20 + 1).unwrap();
+                let target = match round % 4 {
+                    0 => DumpTarget::All,
+                    1 => DumpTarget::Hash,
+                    2 => DumpTarget::Classes(vec![class, 3]),
+                    _ => DumpTarget::Cold(class),
+                };
+                // Refused while the crawler is off.
+                let Ok(mut dump) = store.dump(target) else { return };
+                while dump.next(17, |item| see(&item)) {
+                    std::thread::yield_now();
+                }
+            });
+        });
+        scope.spawn(move || {
+            until(is_done, |round| {
+                store.iter().take(300).for_each(|item| assert_whole(&item.view().to_vec()));
+                store.set_lru_segmented(round % 8 != 0);
+                store.set_temporary_ttl((round % 3 == 0).then_some(5));
+            });
+        });
+        let workers: Vec<_> = (1..=2)
+            .map(|n| {
+                scope.spawn(move || {
+                    let mut state: u64 = n;
+                    for round in 0..6000u64 {
+                        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n);
+                        let name = format!("key{}", (state >> 33) % 2000);
+                        let len = usize::try_from((state >> 20) % 4000).unwrap();
+                        let ttl = if round % 2 == 0 { Ttl::NEVER } else { Ttl::secs(3) };
+                        let set = Set { ttl, ..Set::default() };
+                        let _ = store.set(key(&name), &stamped(n << 32 | round, len), set);
+                        if round % 5 == 0 {
+                            store.delete(key(&name));
+                        }
+                        store.get(key(&name), |item| assert_whole(&item.to_vec()));
+                    }
+                })
+            })
+            .collect();
+        let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        is_done.store(true, Ordering::Relaxed);
+        ended.into_iter().for_each(|end| end.unwrap());
+    });
+    // Takes up what the bump queue still holds, and what a crawl has left to do.
+    store.set_crawler(false);
+    Maintenance::new(&store).step(Duration::from_secs(1));
+    store.audit(Some(0));
+    let stats = store.stats().totals;
+    assert!(stats.evicted > 0 && stats.crawler_items_checked > 0, "{stats:?}");
+    assert!(n_shown.into_inner() > 0);
+}
+
 #[test]
 fn no_increment_is_lost() {
     let store = small().build().unwrap();
@@ -120,5 +215,7 @@ fn a_store_can_be_shared_and_sent() {
     check::<Store>();
     check::<crate::ItemGuard>();
     check::<crate::Reservation>();
+    check::<crate::Dump>();
+    check::<crate::Iter>();
     let _ = Ttl::NEVER;
 }
