@@ -89,10 +89,12 @@ fn values_stay_whole_under_contention() {
     assert!(store.stats().totals.evicted > 0, "the test is about a full store");
 }
 
-/// Calls a closure until a flag is raised, with how often it was called before.
+/// Calls a closure until a flag is raised and some times more, with how often it was called.
 fn until(is_done: &AtomicBool, mut f: impl FnMut(u32)) {
+    let mut left = 8;
     for round in 0.. {
-        if is_done.load(Ordering::Relaxed) {
+        left -= u32::from(is_done.load(Ordering::Relaxed));
+        if left == 0 {
             return;
         }
         f(round);
@@ -112,7 +114,7 @@ fn walks_run_beside_writers_evictions_and_changes_of_mode() {
         n_shown.fetch_add(1, Ordering::Relaxed);
     };
     std::thread::scope(|scope| {
-        let (store, is_done, see) = (&store, &is_done, &see);
+        let (store, is_done, see, n_shown) = (&store, &is_done, &see, &n_shown);
         scope.spawn(move || {
             let mut maintenance = Maintenance::new(store);
             until(is_done, |_| {
@@ -147,7 +149,10 @@ fn walks_run_beside_writers_evictions_and_changes_of_mode() {
         });
         scope.spawn(move || {
             until(is_done, |round| {
-                store.iter().take(300).for_each(|item| assert_whole(&item.view().to_vec()));
+                for item in store.iter().take(300) {
+                    assert_whole(&item.view().to_vec());
+                    n_shown.fetch_add(1, Ordering::Relaxed);
+                }
                 store.set_lru_segmented(round % 8 != 0);
                 store.set_temporary_ttl((round % 3 == 0).then_some(5));
             });
@@ -158,8 +163,10 @@ fn walks_run_beside_writers_evictions_and_changes_of_mode() {
                     let mut state: u64 = n;
                     for round in 0..6000u64 {
                         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n);
-                        let name = format!("key{}", (state >> 33) % 2000);
-                        let len = usize::try_from((state >> 20) % 4000).unwrap();
+                        // Few classes, and more of what never ends than there is room for.
+                        let name = format!("key{}", (state >> 33) % 20_000);
+                        let len = if round % 50 == 0 { 40_000 } else { 3000 };
+                        let len = usize::try_from(len + (state >> 20) % 1000).unwrap();
                         let ttl = if round % 2 == 0 { Ttl::NEVER } else { Ttl::secs(3) };
                         let set = Set { ttl, ..Set::default() };
                         let _ = store.set(key(&name), &stamped(n << 32 | round, len), set);
