@@ -33,7 +33,7 @@ pub use mover::ReassignError;
 pub use nuthatch_types as types;
 pub use settings::LruTuning;
 pub use store::{
-    Cause, ClassStats, Commit, Committed, Counted, Dump, DumpItem, DumpTarget, Entry, Item,
-    ItemGuard, Iter, Leaving, MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber, NewItem,
-    QueueStats, Reservation, Set, Store, StoreStats, Update, Updated,
+    Cause, ClassStats, Commit, Committed, Counted, Dump, DumpItem, DumpTarget, Entry, Fetched,
+    Item, ItemGuard, Iter, Leaving, MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber, NewItem,
+    Origin, QueueStats, Reservation, Set, Store, StoreStats, Update, Updated,
 };

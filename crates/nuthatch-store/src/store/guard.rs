@@ -70,6 +70,13 @@ struct Chain {
 }
 
 impl ItemGuard {
+    /// Takes a second reference to a new item that nobody else knows yet.
+    pub(crate) fn of_draft(store: &Arc<Inner>, id: ItemId) -> Self {
+        let has_room = store.items.retain(id);
+        debug_assert!(has_room, "a new item has one reference");
+        Self { store: Arc::clone(store), id, chain: OnceLock::new() }
+    }
+
     /// The item.
     pub fn view(&self) -> ItemView<'_> {
         // The guard is the reference that keeps the item's bytes; `Held` stands for it.

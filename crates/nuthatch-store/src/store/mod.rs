@@ -2,8 +2,10 @@
 
 mod alloc;
 pub(crate) mod closures;
+mod compute;
 mod dump;
 mod entry;
+mod flights;
 mod guard;
 mod iter;
 mod listener;
@@ -34,6 +36,7 @@ use crate::maintain::Wake;
 use crate::mover::Mover;
 use crate::settings::Settings;
 
+pub use compute::{Fetched, Origin};
 pub use dump::{Dump, DumpItem, DumpTarget};
 pub use entry::{Entry, Update, Updated};
 pub use guard::{Item, ItemGuard};
@@ -107,6 +110,8 @@ pub(crate) struct Inner {
     pub(crate) bumps: ArrayQueue<(ItemId, Hash)>,
     /// Who is told of items that leave.
     listener: Option<Listener>,
+    /// What callers are computing for keys that were not there.
+    pub(crate) computing: compute::Computing,
     cas: AtomicU64,
     /// Items stamped at or before this reading are dead.
     flushed_until: AtomicU32,
@@ -161,6 +166,7 @@ impl Store {
                 counters: Counters::new(),
                 bumps: ArrayQueue::new(BUMPS_MAX),
                 listener,
+                computing: compute::Computing::new(),
                 // memcached's first item has CAS number 2.
                 cas: AtomicU64::new(1),
                 flushed_until: AtomicU32::new(0),

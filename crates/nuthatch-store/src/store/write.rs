@@ -211,7 +211,7 @@ impl Inner {
     }
 
     /// Decides under the key's lock what becomes of a written item; takes it over.
-    fn commit(&self, new: ItemId, commit: Commit) -> Result<Committed, StoreError> {
+    pub(crate) fn commit(&self, new: ItemId, commit: Commit) -> Result<Committed, StoreError> {
         let items = &self.items;
         let owner = Sole;
         let view = items.view(new, &owner);

@@ -1,6 +1,7 @@
 //! Tests of the engine as a whole.
 
 mod behaviour;
+mod compute;
 mod dumps;
 mod entry;
 mod index;
