@@ -294,7 +294,7 @@ impl Items {
     #[inline]
     pub(crate) fn view<'a>(&'a self, id: ItemId, witness: &'a impl Quiet) -> ItemView<'a> {
         let _ = witness;
-        ItemView { items: self, id }
+        ItemView { items: self, id, head: self.head(id) }
     }
 
     /// Copies an item, all but its value if that lies in a chain, into a chunk of the same class:
@@ -479,7 +479,7 @@ impl Items {
         let value_len = if head.state() & CHAINED == 0 {
             parts.stored_len
         } else {
-            ItemView { items: self, id }.chain_info().0
+            ItemView { items: self, id, head }.chain_info().0
         };
         parts.value_at() + value_len
     }
@@ -574,6 +574,7 @@ const fn flags_bytes(flags: ItemFlags) -> usize {
 pub struct ItemView<'a> {
     items: &'a Items,
     id: ItemId,
+    head: Head<'a>,
 }
 
 impl<'a> ItemView<'a> {
@@ -586,13 +587,13 @@ impl<'a> ItemView<'a> {
 
     /// Whether the key came in base64 in a meta command and is shown so.
     pub fn key_is_binary(&self) -> bool {
-        self.items.state(self.id) & KEY_BINARY != 0
+        self.head.state() & KEY_BINARY != 0
     }
 
     /// The value's length in bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        if self.is_chained() { self.chain_info().0 } else { self.items.stored_len(self.id) }
+        if self.is_chained() { self.chain_info().0 } else { self.parts().stored_len }
     }
 
     /// Whether the value has no bytes.
@@ -613,9 +614,8 @@ impl<'a> ItemView<'a> {
 
     /// The value's pieces, in order: one, or the chunks of a chain.
     pub fn pieces(&self) -> Pieces<'a> {
-        let next =
-            if self.is_chained() { Next::Chunk(self.chain_info().1) } else { Next::Whole(*self) };
-        Pieces { items: self.items, next }
+        let next = if self.is_chained() { Next::Chunk(self.chain_info().1) } else { Next::Whole };
+        Pieces { view: *self, next }
     }
 
     /// A copy of the value.
@@ -628,7 +628,7 @@ impl<'a> ItemView<'a> {
     /// The client's flags.
     #[inline]
     pub fn flags(&self) -> ItemFlags {
-        if self.items.state(self.id) & CLIENT_FLAGS == 0 {
+        if self.head.state() & CLIENT_FLAGS == 0 {
             return ItemFlags(0);
         }
         let bytes = self.payload(self.items.header_bytes, 4);
@@ -643,11 +643,16 @@ impl<'a> ItemView<'a> {
 
     #[inline]
     pub(crate) fn is_chained(&self) -> bool {
-        self.items.state(self.id) & CHAINED != 0
+        self.head.state() & CHAINED != 0
     }
 
     pub(crate) fn id(&self) -> ItemId {
         self.id
+    }
+
+    #[inline]
+    pub(crate) fn head(&self) -> Head<'a> {
+        self.head
     }
 
     /// What the item takes in all, in bytes, before rounding up to chunks; `stats items` sums it
@@ -676,20 +681,18 @@ impl<'a> ItemView<'a> {
         std::iter::from_fn(follow).collect()
     }
 
-    /// The bytes of one chunk of this item's chain.
+    /// The value bytes in one link of this item's chain.
+    #[expect(unsafe_code, reason = "hands out bytes of the item")]
     pub(crate) fn chain_piece(&self, chunk: ItemId) -> &'a [u8] {
-        ItemView { items: self.items, id: chunk }.link()
-    }
-
-    /// The value bytes in a link of a chain, as which this "item" is looked at: a chain is freed
-    /// with its item, so the witness for the item is one for its links.
-    fn link(&self) -> &'a [u8] {
-        self.payload(CHAIN_HEADER_BYTES, self.items.chain_used(self.id))
+        let used = self.items.chain_used(chunk);
+        // SAFETY: A2: a chain is freed with its item, so the witness for the item, which `'a` is
+        // tied to, is one for its links.
+        unsafe { self.items.arena.bytes(chunk, CHAIN_HEADER_BYTES, used) }
     }
 
     #[inline]
     fn parts(&self) -> Parts {
-        self.items.parts(self.items.head(self.id))
+        self.items.parts(self.head)
     }
 
     #[expect(unsafe_code, reason = "hands out bytes of the item")]
@@ -714,13 +717,13 @@ impl std::fmt::Debug for ItemView<'_> {
 /// The pieces of a value; made by [`ItemView::pieces`].
 #[derive(Clone, Debug)]
 pub struct Pieces<'a> {
-    items: &'a Items,
-    next: Next<'a>,
+    view: ItemView<'a>,
+    next: Next,
 }
 
-#[derive(Clone, Debug)]
-enum Next<'a> {
-    Whole(ItemView<'a>),
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Whole,
     Chunk(Option<ItemId>),
 }
 
@@ -729,14 +732,14 @@ impl<'a> Iterator for Pieces<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         match self.next {
-            Next::Whole(view) => {
+            Next::Whole => {
                 self.next = Next::Chunk(None);
-                view.contiguous()
+                self.view.contiguous()
             }
             Next::Chunk(chunk) => {
                 let chunk = chunk?;
-                self.next = Next::Chunk(self.items.chain_next(chunk));
-                Some(ItemView { items: self.items, id: chunk }.link())
+                self.next = Next::Chunk(self.view.items.chain_next(chunk));
+                Some(self.view.chain_piece(chunk))
             }
         }
     }

@@ -20,7 +20,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 
 use crate::arena::{ItemId, prefetch};
-use crate::item::{Items, Quiet};
+use crate::item::{ItemView, Items, Quiet};
 use crate::store::closures;
 use table::{BUCKET_BYTES, Table};
 
@@ -209,17 +209,32 @@ impl Index {
 impl ShardGuard<'_> {
     #[inline]
     pub(crate) fn find(&self, items: &Items, hash: Hash, key: &[u8]) -> Option<ItemId> {
-        self.table.find(hash, |id| items.view(id, self).key() == key)
+        self.find_view(items, hash, key).map(|view| view.id())
+    }
+
+    /// [`find`](Self::find), for those who go on reading.
+    #[inline]
+    pub(crate) fn find_view<'a>(
+        &'a self,
+        items: &'a Items,
+        hash: Hash,
+        key: &[u8],
+    ) -> Option<ItemView<'a>> {
+        self.table.find(hash, |id| {
+            let view = items.view(id, self);
+            (view.key() == key).then_some(view)
+        })
     }
 
     /// Whether the shard has this very item.
     pub(crate) fn has(&self, hash: Hash, id: ItemId) -> bool {
-        self.table.find(hash, |other| other == id).is_some()
+        self.table.find(hash, |other| (other == id).then_some(())).is_some()
     }
 
     /// The item whose key has this hash, if there is one.
     pub(crate) fn find_hash(&self, items: &Items, hash: Hash) -> Option<ItemId> {
-        self.table.find(hash, |id| self.index.hash(items.view(id, self).key()) == hash)
+        self.table
+            .find(hash, |id| (self.index.hash(items.view(id, self).key()) == hash).then_some(id))
     }
 
     /// Adds an item whose key is not there; false when the table cannot grow for want of memory.

@@ -1,9 +1,11 @@
 //! The table of one shard: buckets of a cache line each, with the ids of up to twelve items.
 //!
 //! ```text
-//!   0 tags      12 x u8   a byte of each item's hash, so that few keys are compared in vain; 0: free
-//!  12 overflow  u16       items that belong here or before and lie behind
-//!  14 occupied  u16       a bit for each slot in use
+//!   0 tags      6 x u8    slots 0, 2, 4 …: a byte of each item's hash, so that few keys are
+//!                         compared in vain; 0 where there is none
+//!   6 overflow  u16       items that belong here or before and lie behind
+//!   8 tags      6 x u8    slots 1, 3, 5 …
+//!  14 –
 //!  16 ids       12 x u32
 //! ```
 //!
@@ -33,7 +35,7 @@ const BUCKETS_AHEAD: usize = 2;
 
 /// An overflow count that has got so far stays there, and searches pass the bucket by for good.
 /// (Only keys chosen to collide get there, and nobody knows the seed to choose them by.)
-const OVERFLOW_STUCK: u16 = u16::MAX;
+const OVERFLOW_STUCK: u64 = 0xffff;
 
 /// The ids of one shard.
 #[derive(Debug, Default)]
@@ -55,9 +57,9 @@ pub(crate) struct Cursor {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Bucket {
-    tags: [u8; SLOTS],
-    overflow: u16,
-    occupied: u16,
+    /// The tags of the even slots and of the odd ones, six bytes each; above those of the even
+    /// ones the overflow count.
+    words: [u64; 2],
     ids: [Option<ItemId>; SLOTS],
 }
 
@@ -104,17 +106,17 @@ impl Table {
         self.buckets.as_ptr().addr()
     }
 
-    /// The id of this hash that `is_it` says yes to.
+    /// What `is_it` makes of the id of this hash that it knows.
     #[inline]
-    pub(super) fn find(&self, hash: Hash, is_it: impl FnMut(ItemId) -> bool) -> Option<ItemId> {
-        self.search(hash, is_it).map(|(_, id)| id)
+    pub(super) fn find<T>(&self, hash: Hash, is_it: impl Fn(ItemId) -> Option<T>) -> Option<T> {
+        self.search(hash, is_it).map(|(_, found)| found)
     }
 
     /// An id that may be the one looked for, by its tag alone, in the bucket where it belongs.
     #[inline]
     pub(super) fn candidate(&self, hash: Hash) -> Option<ItemId> {
         let bucket = self.buckets.get(hash.bucket(self.buckets.len()))?;
-        bucket.matching(hash.tag()).find_map(|slot| bucket.ids[slot])
+        bucket.matching(hash.tag()).find_map(|slot| *bucket.ids.get(slot)?)
     }
 
     /// Adds an id that is not there; false if there is no memory to grow. A table that grows asks
@@ -138,22 +140,21 @@ impl Table {
 
     /// Puts an id in the place of another of the same hash; false if that is not there.
     pub(super) fn replace(&mut self, hash: Hash, old: ItemId, new: ItemId) -> bool {
-        let Some((at, _)) = self.search(hash, |id| id == old) else { return false };
+        let Some((at, _)) = self.search(hash, |id| (id == old).then_some(())) else { return false };
         self.buckets[at.bucket].ids[at.slot] = Some(new);
         true
     }
 
     /// Removes an id; false if it is not there.
     pub(super) fn remove(&mut self, hash: Hash, id: ItemId) -> bool {
-        let Some((at, _)) = self.search(hash, |other| other == id) else { return false };
+        let Some((at, _)) = self.search(hash, |other| (other == id).then_some(())) else {
+            return false;
+        };
         self.buckets[at.bucket].clear(at.slot);
         self.n_items -= 1;
         let mut passed = hash.bucket(self.buckets.len());
         while passed != at.bucket {
-            let overflow = &mut self.buckets[passed].overflow;
-            if *overflow != OVERFLOW_STUCK {
-                *overflow -= 1;
-            }
+            self.buckets[passed].uncount_overflow();
             passed = next(passed, self.buckets.len());
         }
         true
@@ -183,7 +184,7 @@ impl Table {
             // Where nobody passed over, what belongs before lies before: a growth moves nothing
             // that is still to come to where the walk has been.
             let passed_over = cursor.bucket.checked_sub(1).map(|before| &self.buckets[before]);
-            if n_given >= max.max(1) && passed_over.is_none_or(|before| before.overflow == 0) {
+            if n_given >= max.max(1) && passed_over.is_none_or(|before| before.overflow() == 0) {
                 return true;
             }
             for id in bucket.ids() {
@@ -195,7 +196,7 @@ impl Table {
         if std::mem::take(&mut cursor.has_grown) {
             // What now lies at the front because the end is full was at the end when the walk
             // began, and has not been given yet.
-            let overflowing = |before: &&Bucket| before.overflow > 0;
+            let overflowing = |before: &&Bucket| before.overflow() > 0;
             let last = self.buckets.last().into_iter();
             let n_wrapped = last.chain(&self.buckets).take_while(overflowing).count();
             self.buckets.iter().take(n_wrapped).flat_map(Bucket::ids).for_each(f);
@@ -204,25 +205,40 @@ impl Table {
     }
 
     #[inline]
-    fn search(&self, hash: Hash, mut is_it: impl FnMut(ItemId) -> bool) -> Option<(Place, ItemId)> {
+    fn search<T>(&self, hash: Hash, is_it: impl Fn(ItemId) -> Option<T>) -> Option<(Place, T)> {
         let home = hash.bucket(self.buckets.len());
-        let mut at = home;
         // A table without buckets ends here at once.
-        while let Some(bucket) = self.buckets.get(at) {
-            for slot in bucket.matching(hash.tag()) {
-                if let Some(id) = bucket.ids[slot]
-                    && is_it(id)
-                {
-                    return Some((Place { bucket: at, slot }, id));
-                }
+        let bucket = self.buckets.get(home)?;
+        let found = bucket.search(hash.tag(), &is_it);
+        if let Some((slot, found)) = found {
+            return Some((Place { bucket: home, slot }, found));
+        }
+        if bucket.overflow() == 0 {
+            return None;
+        }
+        self.search_further(hash, is_it)
+    }
+
+    /// Goes on where an item is not where it belongs.
+    #[cold]
+    #[inline(never)]
+    fn search_further<T>(
+        &self,
+        hash: Hash,
+        is_it: impl Fn(ItemId) -> Option<T>,
+    ) -> Option<(Place, T)> {
+        let n_buckets = self.buckets.len();
+        let home = hash.bucket(n_buckets);
+        let mut at = next(home, n_buckets);
+        while at != home {
+            let bucket = &self.buckets[at];
+            if let Some((slot, found)) = bucket.search(hash.tag(), &is_it) {
+                return Some((Place { bucket: at, slot }, found));
             }
-            if bucket.overflow == 0 {
+            if bucket.overflow() == 0 {
                 return None;
             }
-            at = next(at, self.buckets.len());
-            if at == home {
-                return None;
-            }
+            at = next(at, n_buckets);
         }
         None
     }
@@ -258,11 +274,12 @@ impl Table {
         let mut n_items = 0;
         for (number, bucket) in self.buckets.iter().enumerate() {
             for slot in 0..SLOTS {
-                let is_occupied = bucket.occupied & 1 << slot != 0;
-                assert_eq!(bucket.ids[slot].is_some(), is_occupied, "a slot in use has an id");
-                let Some(id) = bucket.ids[slot] else { continue };
+                let Some(id) = bucket.ids[slot] else {
+                    assert_eq!(bucket.tag(slot), 0, "a free slot has no tag");
+                    continue;
+                };
                 let hash = rehash(id);
-                assert_eq!(bucket.tags[slot], hash.tag(), "a tag is that of its item's hash");
+                assert_eq!(bucket.tag(slot), hash.tag(), "a tag is that of its item's hash");
                 let mut at = hash.bucket(n_buckets);
                 while at != number {
                     passed_over[at] += 1;
@@ -270,64 +287,100 @@ impl Table {
                 }
                 n_items += 1;
             }
-            assert_eq!(bucket.occupied >> SLOTS, 0, "there are twelve slots");
         }
         assert_eq!(self.n_items, n_items, "a table knows its size");
         assert!(self.n_items <= self.capacity(), "a table grows before it is too full");
         for (bucket, passed_over) in self.buckets.iter().zip(passed_over) {
-            let is_stuck = bucket.overflow == OVERFLOW_STUCK;
-            assert!(is_stuck || usize::from(bucket.overflow) == passed_over, "overflow is counted");
+            let is_stuck = bucket.overflow() == OVERFLOW_STUCK;
+            assert!(is_stuck || bucket.overflow() == passed_over, "overflow is counted");
         }
     }
 }
 
 impl Bucket {
-    const EMPTY: Self = Self { tags: [0; SLOTS], overflow: 0, occupied: 0, ids: [None; SLOTS] };
+    const EMPTY: Self = Self { words: [0; 2], ids: [None; SLOTS] };
 
-    /// The slots whose tag this is, and perhaps some that are not.
+    /// The slot with an id that `is_it` knows, among those with this tag.
+    #[inline]
+    fn search<T>(&self, tag: u8, is_it: impl Fn(ItemId) -> Option<T>) -> Option<(usize, T)> {
+        for slot in self.matching(tag) {
+            if let Some(&Some(id)) = self.ids.get(slot)
+                && let Some(found) = is_it(id)
+            {
+                return Some((slot, found));
+            }
+        }
+        None
+    }
+
+    /// The slots whose tag this is, which is not 0. A slot whose tag differs in the lowest bit
+    /// alone may be among them.
     #[inline]
     fn matching(&self, tag: u8) -> Slots {
-        Slots::equal(&self.tags, tag)
+        // The top bit of each byte that is zero, of six; where the one below it was zero too, 1
+        // counts as zero, which costs a look at the id.
+        let zero_bytes =
+            |word: u64| word.wrapping_sub(LOW_BITS) & !word & (TAG_BITS & LOW_BITS << 7);
+        let tags = LOW_BITS * u64::from(tag);
+        let [even, odd] = self.words;
+        Slots(zero_bytes(even ^ tags) >> 7 | zero_bytes(odd ^ tags) >> 3)
+    }
+
+    #[cfg(any(test, fuzzing))]
+    fn tag(&self, slot: usize) -> u8 {
+        self.words[slot % 2].to_le_bytes()[slot / 2]
+    }
+
+    fn set_tag(&mut self, slot: usize, tag: u8) {
+        let mut bytes = self.words[slot % 2].to_le_bytes();
+        bytes[slot / 2] = tag;
+        self.words[slot % 2] = u64::from_le_bytes(bytes);
+    }
+
+    /// How many items passed over this bucket.
+    #[inline]
+    fn overflow(&self) -> u64 {
+        self.words[0] >> OVERFLOW_SHIFT
+    }
+
+    fn count_overflow(&mut self) {
+        if self.overflow() != OVERFLOW_STUCK {
+            self.words[0] += 1 << OVERFLOW_SHIFT;
+        }
+    }
+
+    fn uncount_overflow(&mut self) {
+        if self.overflow() != OVERFLOW_STUCK {
+            self.words[0] -= 1 << OVERFLOW_SHIFT;
+        }
     }
 
     fn ids(&self) -> impl Iterator<Item = ItemId> + '_ {
         self.ids.iter().copied().flatten()
     }
 
+    /// A slot without an id.
+    #[inline]
+    fn free_slot(&self) -> Option<usize> {
+        // Exact, unlike `matching`: nothing is borrowed from a neighbour.
+        let is_used = |word: u64| (((word & !(LOW_BITS << 7)) + !(LOW_BITS << 7)) | word) >> 7;
+        let [even, odd] = self.words.map(|word| !is_used(word) & TAG_BITS & LOW_BITS);
+        Slots(even | odd << 4).next()
+    }
+
     fn put(&mut self, slot: usize, tag: u8, id: ItemId) {
-        self.tags[slot] = tag;
+        self.set_tag(slot, tag);
         self.ids[slot] = Some(id);
-        self.occupied |= 1 << slot;
     }
 
     fn clear(&mut self, slot: usize) {
-        self.tags[slot] = 0;
+        self.set_tag(slot, 0);
         self.ids[slot] = None;
-        self.occupied &= !(1 << slot);
     }
 }
 
-/// Slots whose tag is equal to another: slot `n` below 8 is bit `8 n`, slot `8 + n` bit `8 n + 1`.
-/// This is how the comparison of whole words leaves them.
+/// A set of slots: slot `n` is bit `4 n`, as comparing two words with a tag in each byte leaves it.
 struct Slots(u64);
-
-impl Slots {
-    /// Compares eight tags at a time. A tag that differs in its lowest bit alone, next to one that
-    /// is equal, may be taken for equal too: an id more to look at.
-    #[inline]
-    fn equal(tags: &[u8; SLOTS], tag: u8) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *tags;
-        // The top bit of each byte that is equal.
-        let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ (LOW_BITS * u64::from(tag));
-        let low = low.wrapping_sub(LOW_BITS) & !low & (LOW_BITS << 7);
-        let high = u32::from_le_bytes([i, j, k, l]) ^ (LOW_BITS_32 * u32::from(tag));
-        let high = high.wrapping_sub(LOW_BITS_32) & !high & (LOW_BITS_32 << 7);
-        Self(low >> 7 | u64::from(high) >> 6)
-    }
-}
-
-const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-const LOW_BITS_32: u32 = 0x0101_0101;
 
 impl Iterator for Slots {
     type Item = usize;
@@ -337,11 +390,16 @@ impl Iterator for Slots {
         if self.0 == 0 {
             return None;
         }
-        let bit = self.0.trailing_zeros() as usize;
+        let slot = self.0.trailing_zeros() as usize / 4;
         self.0 &= self.0 - 1;
-        Some(bit / 8 + bit % 8 * 8)
+        Some(slot)
     }
 }
+
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+/// The tags in a word.
+const TAG_BITS: u64 = (1 << OVERFLOW_SHIFT) - 1;
+const OVERFLOW_SHIFT: u32 = 48;
 
 /// Puts an id into the first bucket with a free slot, counting it in those before.
 #[inline]
@@ -350,12 +408,11 @@ fn place(buckets: &mut [Bucket], hash: Hash, id: ItemId) {
     let mut at = hash.bucket(n_buckets);
     loop {
         let bucket = &mut buckets[at];
-        let slot = bucket.occupied.trailing_ones() as usize;
-        if slot < SLOTS {
+        if let Some(slot) = bucket.free_slot() {
             bucket.put(slot, hash.tag(), id);
             return;
         }
-        bucket.overflow = bucket.overflow.saturating_add(1);
+        bucket.count_overflow();
         at = next(at, n_buckets);
     }
 }

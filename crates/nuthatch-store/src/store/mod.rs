@@ -215,17 +215,26 @@ impl Store {
     /// [`get`](Self::get) for a key whose hash is known.
     fn get_hashed<R>(&self, hash: Hash, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         let inner = &*self.inner;
-        let shard = &mut inner.index.lock(hash);
-        let stamp = inner.stamp();
-        let Some(id) = inner.find_live(shard, hash, key) else {
+        let mut shard = inner.index.lock(hash);
+        let Some(view) = shard.find_view(&inner.items, hash, key.as_bytes()) else {
             inner.counters.add_both(Counter::Gets, Counter::GetMisses);
             return None;
         };
-        let state = inner.items.state(id);
+        let (id, head) = (view.id(), view.head());
+        let state = head.state();
+        let is_settled = inner.is_settled(state);
+        let stamp = if is_settled { 0 } else { inner.stamp() };
+        if inner.is_dead(head) {
+            inner.counters.add_both(Counter::Gets, Counter::GetMisses);
+            inner.bury(&mut shard, hash, id);
+            return None;
+        }
         let class = inner.lru_class_in(id, state);
         inner.counters.add_with_class(Counter::Gets, class.idx(), hit_counter(state));
-        inner.bump(id, hash, stamp);
-        let item = Item::new(&self.inner, inner.items.view(id, shard));
+        if !is_settled {
+            inner.bump(id, hash, stamp);
+        }
+        let item = Item::new(&self.inner, view);
         Some(closures::lend(&inner.index, || f(item)))
     }
 
@@ -553,18 +562,16 @@ impl Inner {
         self.counters.add_class(self.lru_class_in(id, state).idx(), hit_counter(state));
     }
 
-    /// Marks an item read; the caller holds its shard lock. The first read sets FETCHED, the next
-    /// ACTIVE; an item that turns active in COLD is noted for the maintainer to move.
+    /// Whether reading an item of this state changes nothing: it is active, and most reads are of
+    /// those.
     #[inline]
-    pub(crate) fn bump(&self, id: ItemId, hash: Hash, stamp: u32) {
-        // Most reads are of items that most reads are of.
-        let is_active = self.items.state(id) & ACTIVE != 0;
-        if !(is_active && self.config.segmented && self.config.time_to_idle.is_none()) {
-            self.bump_further(id, hash, stamp);
-        }
+    fn is_settled(&self, state: u32) -> bool {
+        state & ACTIVE != 0 && self.settings.segmented() && self.config.time_to_idle.is_none()
     }
 
-    fn bump_further(&self, id: ItemId, hash: Hash, stamp: u32) {
+    /// Marks an item read; the caller holds its shard lock. The first read sets FETCHED, the next
+    /// ACTIVE; an item that turns active in COLD is noted for the maintainer to move.
+    pub(crate) fn bump(&self, id: ItemId, hash: Hash, stamp: u32) {
         let items = &self.items;
         if !self.settings.segmented() {
             items.set_state(id, FETCHED);

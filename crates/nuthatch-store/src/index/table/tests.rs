@@ -56,7 +56,7 @@ fn insert(table: &mut Table, spread: Spread, id: ItemId) -> bool {
 }
 
 fn find(table: &Table, spread: Spread, key: u32) -> Option<ItemId> {
-    table.find(spread.hash(key), |id| key_of(id) == key)
+    table.find(spread.hash(key), |id| (key_of(id) == key).then_some(id))
 }
 
 #[derive(Clone, Debug)]
@@ -158,25 +158,44 @@ proptest! {
     }
 
     #[test]
-    fn no_equal_tag_is_overlooked(tags: [u8; SLOTS], tag in 1..=255u8) {
-        let found: Vec<usize> = Slots::equal(&tags, tag).collect();
-        for (slot, &other) in tags.iter().enumerate() {
+    fn no_equal_tag_is_overlooked(
+        tags: [Option<u8>; SLOTS],
+        tag in 1..=255u8,
+        overflow in 0..=OVERFLOW_STUCK,
+    ) {
+        let mut bucket = Bucket::EMPTY;
+        bucket.words[0] = overflow << OVERFLOW_SHIFT;
+        for (slot, tag) in tags.iter().enumerate() {
+            if let Some(tag) = *tag {
+                bucket.put(slot, tag.max(1), id(1, 0));
+            }
+        }
+        let found: Vec<usize> = bucket.matching(tag).collect();
+        for slot in 0..SLOTS {
+            let other = bucket.tag(slot);
             prop_assert!(other != tag || found.contains(&slot));
             prop_assert!(!found.contains(&slot) || other | 1 == tag | 1, "{} for {}", other, tag);
         }
         prop_assert!(found.iter().all(|&slot| slot < SLOTS));
+        prop_assert_eq!(bucket.overflow(), overflow);
+        let free = (0..SLOTS).find(|&slot| tags[slot].is_none());
+        prop_assert_eq!(bucket.free_slot(), free);
     }
 }
 
 #[test]
 fn equal_tags_are_found_in_every_slot() {
     for n in 0..SLOTS {
-        let mut tags = [9; SLOTS];
-        tags[n] = 1;
-        assert_eq!(Slots::equal(&tags, 1).collect::<Vec<_>>(), [n]);
-        let others: Vec<usize> = Slots::equal(&tags, 9).collect();
+        let mut bucket = Bucket::EMPTY;
+        (0..SLOTS).for_each(|slot| bucket.put(slot, 9, id(1, 0)));
+        assert_eq!(bucket.free_slot(), None);
+        bucket.put(n, 1, id(1, 0));
+        assert_eq!(bucket.matching(1).collect::<Vec<_>>(), [n]);
+        let others: Vec<usize> = bucket.matching(9).collect();
         assert_eq!(others.len(), SLOTS - 1);
         assert!(!others.contains(&n));
+        bucket.clear(n);
+        assert_eq!(bucket.free_slot(), Some(n));
     }
 }
 
@@ -195,7 +214,7 @@ fn colliding_items_fill_one_bucket_after_another() {
         assert_eq!(find(&table, spread, key), None);
         table.audit(|id| spread.hash_of(id));
     }
-    assert!(table.buckets.iter().all(|bucket| bucket.overflow == 0), "nothing is left behind");
+    assert!(table.buckets.iter().all(|bucket| bucket.overflow() == 0), "nothing is left behind");
 }
 
 #[test]
@@ -206,16 +225,16 @@ fn an_overflow_count_at_its_end_stays_there() {
         assert!(insert(&mut table, spread, id(key, 0)));
     }
     let last = table.buckets.len() - 1;
-    table.buckets[last].overflow = OVERFLOW_STUCK - 1;
+    table.buckets[last].words[0] |= (OVERFLOW_STUCK - 1) << OVERFLOW_SHIFT;
     for key in [50, 51, 52] {
         assert!(insert(&mut table, spread, id(key, 0)));
     }
-    assert_eq!(table.buckets[last].overflow, OVERFLOW_STUCK);
+    assert_eq!(table.buckets[last].overflow(), OVERFLOW_STUCK);
     for key in [50, 51, 52] {
         assert_eq!(find(&table, spread, key), Some(id(key, 0)));
         assert!(table.remove(spread.hash(key), id(key, 0)));
     }
-    assert_eq!(table.buckets[last].overflow, OVERFLOW_STUCK);
+    assert_eq!(table.buckets[last].overflow(), OVERFLOW_STUCK);
     assert_eq!(find(&table, spread, 53), None);
     table.audit(|id| spread.hash_of(id));
 }
