@@ -8,21 +8,20 @@ use super::{Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Outgoing, outgoin
 
 impl Engine {
     pub(super) fn get(&self, get: Get<'_>, reply: &mut Reply<'_, ItemPin>) {
-        for key in get.keys() {
-            let mut answer = |item: Item<'_>| {
-                let cas = get.with_cas.then(|| item.cas());
-                match outgoing(&item) {
-                    Outgoing::Copied(value) => reply.value(key, item.flags(), value, cas),
-                    Outgoing::Gathered(value) => reply.value(key, item.flags(), &value, cas),
-                    Outgoing::Pinned(pin) => {
-                        reply.value_pinned(key, item.flags(), item.len(), pin, cas);
-                    }
+        let answer = |key: Key<'_>, item: Option<Item<'_>>| {
+            let Some(item) = item else { return };
+            let cas = get.with_cas.then(|| item.cas());
+            match outgoing(&item) {
+                Outgoing::Copied(value) => reply.value(key, item.flags(), value, cas),
+                Outgoing::Gathered(value) => reply.value(key, item.flags(), &value, cas),
+                Outgoing::Pinned(pin) => {
+                    reply.value_pinned(key, item.flags(), item.len(), pin, cas);
                 }
-            };
-            match get.touch {
-                None => self.store.get(key, &mut answer),
-                Some(ttl) => self.store.get_and_touch(key, ttl, &mut answer),
-            };
+            }
+        };
+        match get.touch {
+            None => self.store.get_many(get.keys(), answer),
+            Some(ttl) => self.store.get_many_and_touch(get.keys(), ttl, answer),
         }
         reply.end();
     }
