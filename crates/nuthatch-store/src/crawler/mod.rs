@@ -109,35 +109,24 @@ struct Tally {
     /// Items left alone, those below among them.
     seen: u64,
     no_expiry: u64,
-    /// Items that live for another hour.
-    over_an_hour: u64,
-    /// Items by the minutes they have left.
+    /// Items by the minutes they have left; those that live for another hour are in none.
     minutes: [u64; MINUTES],
 }
 
 impl Tally {
     fn new(started: u32) -> Self {
-        Self {
-            started,
-            ended: started,
-            reclaimed: 0,
-            seen: 0,
-            no_expiry: 0,
-            over_an_hour: 0,
-            minutes: [0; MINUTES],
-        }
+        Self { started, ended: started, reclaimed: 0, seen: 0, no_expiry: 0, minutes: [0; MINUTES] }
     }
 
-    fn count(&mut self, expiry: u32, now: u32) {
+    fn count(&mut self, ends_at: Option<u32>, now: u32) {
         self.seen += 1;
-        if expiry == 0 {
+        let Some(end) = ends_at else {
             self.no_expiry += 1;
-        } else {
-            let minute = expiry.saturating_sub(now) / 60;
-            match self.minutes.get_mut(minute as usize) {
-                Some(n) => *n += 1,
-                None => self.over_an_hour += 1,
-            }
+            return;
+        };
+        // Those that live for another hour are seen, and nothing more.
+        if let Some(n) = self.minutes.get_mut((end.saturating_sub(now) / 60) as usize) {
+            *n += 1;
         }
     }
 }
@@ -322,7 +311,7 @@ impl Inner {
             // These words change under the shard lock; a glance at them needs none.
             if !self.is_expired(id) && !self.is_flushed(id) {
                 segment.stats.crawler_items_checked += 1;
-                job.tally.count(items.expiry(id), now);
+                job.tally.count(self.ends_at(id), now);
                 continue;
             }
             let hash = self.index.hash(items.key_in_list(id, &segment));
@@ -331,7 +320,7 @@ impl Inner {
             let is_flushed = self.is_flushed(id);
             if !is_flushed && !self.is_expired(id) {
                 // It was given a new life span in between.
-                job.tally.count(items.expiry(id), now);
+                job.tally.count(self.ends_at(id), now);
                 continue;
             }
             let is_unfetched = items.state(id) & FETCHED == 0;

@@ -229,6 +229,22 @@ fn a_queue_with_much_to_expire_is_crawled_often() {
 }
 
 #[test]
+fn idle_items_go_without_being_asked_for() {
+    // Nobody pulls the tail of a flat LRU while nothing is stored.
+    let builder = Store::builder().memory_limit(32 << 20).segmented(false);
+    let store = builder.time_to_idle(Some(90)).build().unwrap();
+    at(&store, 2);
+    let mut maintenance = Maintenance::new(&store);
+    (0..50).for_each(|n| put(&store, &format!("idle{n}"), 0));
+    for now in (10..600).step_by(10) {
+        run_to(&store, &mut maintenance, now);
+        assert!(store.get(Key::new("idle0").unwrap(), |_| ()).is_some());
+    }
+    let stats = store.stats();
+    assert_eq!((stats.curr_items, stats.totals.crawler_reclaimed), (1, 49));
+}
+
+#[test]
 fn a_request_keeps_the_crawler_from_going_by_itself_for_a_minute() {
     let (store, mut maintenance) = automatic();
     store.crawl(CrawlTarget::All).unwrap();

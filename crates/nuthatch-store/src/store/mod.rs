@@ -502,6 +502,13 @@ impl Inner {
         expiry != 0 && expiry <= now || self.is_idle_since(self.items.time(id), now)
     }
 
+    /// When an item will die if nobody reads or touches it before.
+    pub(crate) fn ends_at(&self, id: ItemId) -> Option<u32> {
+        let expiry = Some(self.items.expiry(id)).filter(|&expiry| expiry != 0);
+        let idle = self.config.time_to_idle.map(|secs| self.items.time(id).saturating_add(secs));
+        expiry.into_iter().chain(idle).min()
+    }
+
     /// Whether an item last read or written at `time` has been idle for as long as the settings
     /// allow.
     #[inline]
