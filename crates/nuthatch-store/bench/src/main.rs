@@ -7,6 +7,7 @@
 
 mod args;
 mod child;
+mod density;
 mod engine;
 mod engines;
 mod hits;
@@ -51,6 +52,7 @@ fn run(mode: &str, mut words: Vec<String>) -> Result<()> {
             "tput" => tput::measure(args),
             "mem" => mem::measure(args),
             "instr" => instr::measure(args),
+            "density" => density::measure(args),
             "hits" => hits::measure(args),
             "stall" => stall::measure(args),
             _ => Err("no such measurement".into()),
@@ -62,6 +64,7 @@ fn run(mode: &str, mut words: Vec<String>) -> Result<()> {
         "tput" => tput::table(args()),
         "mem" => mem::table(args()),
         "instr" => instr::table(args()),
+        "density" => density::table(args()),
         "hits" => hits::table(args()),
         "stall" => stall::table(args()),
         "all" => {
@@ -75,6 +78,8 @@ fn run(mode: &str, mut words: Vec<String>) -> Result<()> {
             tput::table(with(false))?;
             println!();
             mem::table(with(true))?;
+            println!();
+            density::table(with(true))?;
             println!();
             instr::table(with(true))?;
             println!();
@@ -95,6 +100,8 @@ tput   throughput and CPU time of get, batch (16 keys), mix and set
   --modes get,mix  --threads 1,2  --n KEYS  --windows N (of 0.3 s)
 mem    resident bytes per item, keys of 20 to 40 bytes
   --values 10,64  --n ITEMS  --memcached PATH
+density  items in full caches of 64 MiB, lengths as in Twitter's clusters
+  --clusters tw14,tw48  --memcached PATH
 instr  instructions and simulated cache misses per get and set; needs valgrind
   --memcached PATH
 hits   hit ratio on traces

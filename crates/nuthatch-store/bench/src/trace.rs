@@ -283,15 +283,24 @@ const CLUSTERS: &[Cluster] = &[
     },
 ];
 
+/// Lengths of the key and the value that object `number` of a cluster has.
+pub(crate) fn lengths(cluster: &str, number: u32) -> Result<(usize, usize)> {
+    let cluster = find(cluster)?;
+    let (key, value, _) = cluster.object(number);
+    Ok((usize::from(key), value as usize))
+}
+
+fn find(name: &str) -> Result<&'static Cluster> {
+    let found = CLUSTERS.iter().find(|cluster| cluster.name == name);
+    found.ok_or_else(|| format!("no cluster {name}").into())
+}
+
 /// A trace with a cluster's means over a week: Zipf ranks, the objects behind which change
 /// constantly; log-normal sizes; the life spans and the share of writes as published.
 ///
 /// It is a model, for comparing engines with one another; it is not a trace of Twitter's.
 fn synthetic(spec: &str, name: &str, requests: usize) -> Result<Trace> {
-    let cluster = CLUSTERS
-        .iter()
-        .find(|cluster| cluster.name == name)
-        .ok_or_else(|| format!("no cluster {name}"))?;
+    let cluster = find(name)?;
     let mut rng = Rng::new(name.bytes().map(u64::from).sum::<u64>() * 7919 + 17);
     let objects = (requests as f64 / cluster.frequency).max(1000.0);
     let ranks = (objects * 0.5).max(500.0) as u32;

@@ -10,6 +10,9 @@ use crate::engine::{Capacity, Made};
 use ours::Ours;
 pub(crate) use ours::{Driver, pages_for};
 
+/// The profiles of the store of this repository.
+pub(crate) const OURS: &str = "nuthatch-compat";
+
 /// Every engine that is compared, without the floors' harness-only `null`.
 pub(crate) const ALL: &str =
     "nuthatch-compat,quick_cache,moka,foyer-s3fifo,segcache-merge,dashmap,hashbrown";
