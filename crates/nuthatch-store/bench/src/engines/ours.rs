@@ -21,6 +21,9 @@ pub(crate) enum Driver {
 /// What a tick stands for: the time in which a server gets as many requests as lie between two.
 const TICK: Duration = Duration::from_millis(1);
 
+/// Steps of maintenance are no closer than this, which is about as long as one takes.
+const STEP_MIN: Duration = Duration::from_micros(100);
+
 /// The largest value that a replay stores; traces of disks and CDNs have larger ones.
 const ITEM_SIZE_MAX: usize = 8 << 20;
 
@@ -47,8 +50,15 @@ impl Ours {
         Ok(Self { maintenance: Mutex::new(Maintenance::new(&store)), store, _thread: thread })
     }
 
-    fn step(&self, passed: Duration) {
-        self.maintenance.lock().step(passed);
+    /// Does the maintenance that the store's own thread would do in so much time.
+    fn maintain(&self, time: Duration) {
+        let mut maintenance = self.maintenance.lock();
+        let (mut left, mut passed) = (time, Duration::ZERO);
+        loop {
+            let due = maintenance.step(passed).max(STEP_MIN);
+            let Some(rest) = left.checked_sub(due) else { return };
+            (left, passed) = (rest, due);
+        }
     }
 }
 
@@ -120,12 +130,12 @@ impl Engine for Ours {
         let clock = Clock { now: now + 2, unix_base: 0 };
         let passed = clock.now - self.store.clock().now;
         self.store.set_clock(clock);
-        self.step(Duration::from_secs(u64::from(passed)));
+        self.maintain(Duration::from_secs(u64::from(passed)));
         true
     }
 
     fn tick(&self) {
-        self.step(TICK);
+        self.maintain(TICK);
     }
 
     fn len(&self) -> Option<u64> {
