@@ -63,11 +63,14 @@ impl Ours {
 }
 
 fn build(name: &str, limit: usize) -> Result<Store> {
-    let builder = match name {
+    let (profile, huge_pages) =
+        name.strip_suffix("-huge").map_or((name, false), |profile| (profile, true));
+    let builder = match profile {
         "nuthatch-compat" => Store::builder(),
         _ => return Err(format!("no engine {name}").into()),
     };
-    Ok(builder.memory_limit(limit).item_size_max(limit.min(ITEM_SIZE_MAX)).build()?)
+    let builder = builder.memory_limit(limit).item_size_max(limit.min(ITEM_SIZE_MAX));
+    Ok(builder.huge_pages(huge_pages).build()?)
 }
 
 /// The memory limit at which a store holds so many items of one size.
