@@ -8,6 +8,20 @@ use crate::Store;
 use crate::item::{CHAINED, LINKED, Queue, STATE_FREE, Sole};
 
 impl Store {
+    /// Every item in the index, the dead included: CAS number and value by key.
+    #[cfg(test)]
+    pub(crate) fn contents(&self) -> std::collections::HashMap<Vec<u8>, (u64, Vec<u8>)> {
+        let mut contents = std::collections::HashMap::new();
+        for number in 0..self.inner.index.n_shards() {
+            let shard = self.inner.index.lock_shard(number);
+            for id in shard.iter() {
+                let item = self.inner.items.view(id, &shard);
+                contents.insert(item.key().to_vec(), (item.cas().0, item.to_vec()));
+            }
+        }
+        contents
+    }
+
     /// Panics where the store is not what it should be.
     ///
     /// `n_held` is how many chunks are in neither index nor free list, because the caller holds

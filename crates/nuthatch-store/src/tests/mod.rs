@@ -6,6 +6,7 @@ mod dumps;
 mod entry;
 mod index;
 mod leaving;
+mod ledger;
 mod model;
 mod threads;
 

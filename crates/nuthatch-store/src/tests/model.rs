@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::ledger::Ledger;
 use super::{UNIX_BASE, at};
 use crate::types::{Arith, Cas, Clock, Deleted, ItemFlags, Key, StoreMode, Stored, Ttl, arith};
 use crate::{
     Commit, Counted, CrawlError, CrawlTarget, Dump, DumpItem, DumpTarget, ItemGuard, LruTuning,
-    Maintenance, MetaArith, MetaDelete, MetaGet, NewItem, Set, Store, StoreError,
+    Maintenance, MetaArith, MetaDelete, MetaGet, NewItem, Set, Store, StoreError, Updated,
 };
 
 #[derive(Clone, Debug)]
@@ -66,6 +67,13 @@ enum Op {
         delta: u64,
         compare: Compare,
     },
+    Update {
+        key: u8,
+        decide: Decide,
+        len: usize,
+        exptime: i32,
+    },
+    Evict(usize),
     Crawl {
         class: Option<u8>,
         limit: u32,
@@ -87,6 +95,18 @@ enum Op {
     },
 }
 
+/// What the closure of an update decides.
+#[derive(Clone, Copy, Debug)]
+enum Decide {
+    Keep,
+    Remove,
+    Touch,
+    Put,
+    Replace,
+    /// The old value twice, where there is one.
+    Double,
+}
+
 /// Which CAS number an operation brings.
 #[derive(Clone, Copy, Debug)]
 enum Compare {
@@ -100,6 +120,8 @@ struct Entry {
     value: Vec<u8>,
     flags: u32,
     expiry: u32,
+    /// When it was last read or written.
+    time: u32,
     cas: u64,
     stale: bool,
     won: bool,
@@ -176,8 +198,28 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(key, stale, empty, compare)| Op::MetaDelete { key, stale, empty, compare }),
         1 => (key, proptest::option::of(0..100u64), 0..20u64, compare())
             .prop_map(|(key, vivify, delta, compare)| Op::MetaCount { key, vivify, delta, compare }),
+        3 => update_op(),
+        1 => prop_oneof![4 => 0..20_000usize, 1 => Just(usize::MAX)].prop_map(Op::Evict),
         4 => walk_op(),
     ]
+}
+
+/// Decisions under a key's lock.
+fn update_op() -> impl Strategy<Value = Op> {
+    let decide = prop_oneof![
+        Just(Decide::Keep),
+        Just(Decide::Remove),
+        Just(Decide::Touch),
+        Just(Decide::Put),
+        Just(Decide::Replace),
+        Just(Decide::Double)
+    ];
+    (0..24u8, decide, len(), exptime()).prop_map(|(key, decide, len, exptime)| Op::Update {
+        key,
+        decide,
+        len,
+        exptime,
+    })
 }
 
 /// Walks through the store, and changes of how it is kept.
@@ -210,11 +252,16 @@ struct World {
     pins: Vec<(ItemGuard, Vec<u8>)>,
     dumps: Vec<Dump>,
     counter: u8,
+    time_to_idle: Option<u32>,
+    ledger: Ledger,
 }
 
 impl World {
-    fn new(segmented: bool) -> Self {
-        let store = Store::builder()
+    fn new(segmented: bool, time_to_idle: Option<u32>) -> Self {
+        let ledger = Ledger::default();
+        let store = ledger
+            .listen(Store::builder())
+            .time_to_idle(time_to_idle)
             .memory_limit(1 << 20)
             .slab_chunk_max(64 << 10)
             .segmented(segmented)
@@ -232,6 +279,8 @@ impl World {
             pins: Vec::new(),
             dumps: Vec::new(),
             counter: 0,
+            time_to_idle,
+            ledger,
         }
     }
 
@@ -246,7 +295,11 @@ impl World {
 
     /// The model's living entry, after taking the store's word that it evicted one.
     fn live(&mut self, key: u8) -> Option<Entry> {
-        self.model.retain(|_, entry| entry.expiry == 0 || entry.expiry > self.now);
+        let is_idle = |entry: &Entry| {
+            self.time_to_idle.is_some_and(|secs| self.now.saturating_sub(entry.time) >= secs)
+        };
+        self.model
+            .retain(|_, entry| (entry.expiry == 0 || entry.expiry > self.now) && !is_idle(entry));
         let name = [b'k', b'a' + key];
         let found = self.store.peek(Key::new(&name).unwrap(), |item, _| {
             (item.to_vec(), item.flags().0, item.cas().0)
@@ -256,8 +309,8 @@ impl World {
                 assert_eq!((entry.value.clone(), entry.flags, entry.cas), found);
                 Some(entry)
             }
-            (Some(_), None) => {
-                assert!(self.store.stats().totals.evicted > 0, "nothing is lost unless evicted");
+            (Some(entry), None) => {
+                assert!(self.ledger.was_evicted(entry.cas), "nothing is lost unless evicted");
                 self.model.remove(&key);
                 None
             }
@@ -275,7 +328,19 @@ impl World {
     }
 
     fn put(&mut self, key: u8, value: Vec<u8>, flags: u32, expiry: u32, cas: u64) {
-        self.model.insert(key, Entry { value, flags, expiry, cas, stale: false, won: false });
+        let time = self.stamp();
+        self.model.insert(key, Entry { value, flags, expiry, time, cas, stale: false, won: false });
+    }
+
+    /// What the store stamps an item with that is read or written now.
+    fn stamp(&self) -> u32 {
+        self.now.max(self.store.flushed_until() + 1)
+    }
+
+    /// Notes that an item was read or written.
+    fn used(&mut self, key: u8) {
+        let stamp = self.stamp();
+        self.model.entry(key).and_modify(|entry| entry.time = stamp);
     }
 
     fn apply(&mut self, op: Op) {
@@ -284,8 +349,8 @@ impl World {
             Op::Pin(key) => key,
             Op::Store { key, .. } | Op::Reserve { key, .. } | Op::Count { key, .. } => key,
             Op::Number { key, .. } | Op::MetaGet { key, .. } | Op::MetaDelete { key, .. } => key,
-            Op::MetaCount { key, .. } => key,
-            Op::Flush(_) | Op::Tick(_) | Op::Maintain | Op::Unpin => 0,
+            Op::MetaCount { key, .. } | Op::Update { key, .. } => key,
+            Op::Flush(_) | Op::Tick(_) | Op::Maintain | Op::Unpin | Op::Evict(_) => 0,
             _ => return self.apply_walk(op),
         };
         let name = [b'k', b'a' + number];
@@ -296,17 +361,30 @@ impl World {
             Op::Get(_) => {
                 let found = store.get(key, |item| item.to_vec());
                 assert_eq!(found, entry.map(|entry| entry.value));
+                self.used(number);
+            }
+            Op::Update { decide, len, exptime, .. } => {
+                self.update_op(number, entry, decide, len, Ttl::from_exptime(exptime));
+            }
+            Op::Evict(bytes) => {
+                let before = (store.bytes(), self.ledger.bytes_told());
+                let freed = store.evict(bytes);
+                assert_eq!(store.bytes(), before.0 - freed);
+                assert_eq!(self.ledger.bytes_told(), before.1 + freed);
+                assert!(freed >= bytes || store.evict(1) == 0, "less only if there is no more");
             }
             Op::GetAndTouch(_, exptime) => {
                 let ttl = Ttl::from_exptime(exptime);
                 let found = store.get_and_touch(key, ttl, |item| item.to_vec());
                 assert_eq!(found, entry.map(|entry| entry.value));
+                self.used(number);
                 let deadline = self.deadline(ttl);
                 self.model.entry(number).and_modify(|entry| entry.expiry = deadline);
             }
             Op::Touch(_, exptime) => {
                 let ttl = Ttl::from_exptime(exptime);
                 assert_eq!(store.touch(key, ttl), entry.is_some());
+                self.used(number);
                 let deadline = self.deadline(ttl);
                 self.model.entry(number).and_modify(|entry| entry.expiry = deadline);
             }
@@ -379,6 +457,7 @@ impl World {
             Op::Pin(_) => {
                 if let Some(guard) = store.get(key, |item| item.pin().unwrap()) {
                     self.pins.push((guard, entry.unwrap().value));
+                    self.used(number);
                 }
             }
             Op::Unpin => {
@@ -412,6 +491,9 @@ impl World {
                     self.put(number, value, 0, expiry, cas.0);
                 }
                 let deadline = ask.touch.map(|ttl| self.deadline(ttl));
+                if !no_bump {
+                    self.used(number);
+                }
                 let entry = self.model.get_mut(&number).unwrap();
                 entry.won |= hit.has_won;
                 if let Some(deadline) = deadline {
@@ -444,8 +526,10 @@ impl World {
                     return;
                 }
                 let cas = store.peek(key, |item, _| item.cas().0);
+                let stamp = self.stamp();
                 let entry = self.model.get_mut(&number).unwrap();
                 if empty {
+                    entry.time = stamp;
                     (entry.value, entry.flags, entry.expiry) = (Vec::new(), 0, 0);
                     (entry.stale, entry.won) = (false, false);
                 }
@@ -566,6 +650,70 @@ impl World {
         }
     }
 
+    fn update_op(
+        &mut self,
+        number: u8,
+        entry: Option<Entry>,
+        decide: Decide,
+        len: usize,
+        ttl: Ttl,
+    ) {
+        let store = self.store.clone();
+        let name = [b'k', b'a' + number];
+        let value = self.bytes(len);
+        let updated = store.update(Key::new(&name).unwrap(), |visit| {
+            let found = visit.item().map(|item| (item.to_vec(), item.cas().0));
+            assert_eq!(found, entry.as_ref().map(|entry| (entry.value.clone(), entry.cas)));
+            match decide {
+                Decide::Keep => visit.keep(),
+                Decide::Remove => visit.remove(),
+                Decide::Touch => visit.touch(ttl),
+                Decide::Put => visit.put(&value, ttl),
+                Decide::Replace => visit.replace(&value),
+                Decide::Double => match visit.item() {
+                    Some(item) => visit.put_pieces(item.pieces().chain(item.pieces()), ttl),
+                    None => visit.put_pieces([&value[..]], ttl),
+                },
+            }
+        });
+        self.used(number);
+        let updated = match updated {
+            Ok(updated) => updated,
+            Err(error) => {
+                let is_double = matches!(decide, Decide::Double);
+                let old_len = entry.map_or(0, |entry| entry.value.len());
+                return self.refused(error, if is_double { old_len * 2 } else { len });
+            }
+        };
+        let deadline = self.deadline(ttl);
+        let (value, flags, expiry) = match (decide, entry) {
+            (Decide::Keep | Decide::Remove | Decide::Touch, None) => {
+                assert_eq!(updated, Updated::Absent);
+                return;
+            }
+            (Decide::Keep, Some(entry)) => {
+                assert_eq!(updated, Updated::Kept(Cas(entry.cas)));
+                return;
+            }
+            (Decide::Remove, Some(_)) => {
+                assert_eq!(updated, Updated::Removed);
+                self.model.remove(&number);
+                return;
+            }
+            (Decide::Touch, Some(entry)) => {
+                assert_eq!(updated, Updated::Touched(Cas(entry.cas)));
+                self.model.entry(number).and_modify(|entry| entry.expiry = deadline);
+                return;
+            }
+            (Decide::Replace, Some(entry)) => (value, entry.flags, entry.expiry),
+            (Decide::Replace, None) => (value, 0, 0),
+            (Decide::Double, Some(entry)) => (entry.value.repeat(2), 0, deadline),
+            (Decide::Put | Decide::Double, _) => (value, 0, deadline),
+        };
+        assert_eq!(matches!(updated, Updated::Replaced(_)), self.model.contains_key(&number));
+        self.put(number, value, flags, expiry, updated.cas().unwrap().0);
+    }
+
     fn flush_if_due(&mut self) {
         if self.flush_due.is_some_and(|due| due <= self.now) {
             self.flush_due = None;
@@ -607,6 +755,7 @@ impl World {
             }
         };
         assert_eq!(value, expected);
+        self.used(number);
         let mut text = value.to_string().into_bytes();
         let name = [b'k', b'a' + number];
         // In place, padded, or as a new item of its own length: which one depends on pins.
@@ -659,6 +808,10 @@ impl World {
             return;
         }
         assert_eq!(done.stored, expected);
+        if set.mode == StoreMode::Add && expected == Stored::NotStored {
+            // Somebody wanted it.
+            self.used(number);
+        }
         if let Some((value, flags, expiry)) = becomes {
             assert_eq!(done.len, value.len());
             self.put(number, value, flags, expiry, done.cas.0);
@@ -666,11 +819,14 @@ impl World {
     }
 }
 
-fn run(segmented: bool, ops: Vec<Op>) {
-    let mut world = World::new(segmented);
+fn run(segmented: bool, time_to_idle: Option<u32>, ops: Vec<Op>) {
+    let mut world = World::new(segmented, time_to_idle);
     for op in ops {
+        let in_place =
+            matches!(op, Op::Count { .. } | Op::MetaCount { .. } | Op::MetaDelete { .. });
         world.apply(op);
         world.store.audit(None);
+        world.ledger.check(&world.store, in_place);
         for (guard, value) in &world.pins {
             assert_eq!(&guard.view().to_vec(), value, "a pinned value stays as it was");
         }
@@ -685,11 +841,20 @@ fn run(segmented: bool, ops: Vec<Op>) {
 proptest! {
     #[test]
     fn the_store_agrees_with_a_map(ops in proptest::collection::vec(op(), 1..120)) {
-        run(true, ops);
+        run(true, None, ops);
     }
 
     #[test]
     fn a_flat_lru_agrees_with_a_map(ops in proptest::collection::vec(op(), 1..120)) {
-        run(false, ops);
+        run(false, None, ops);
+    }
+
+    #[test]
+    fn a_store_of_which_the_idle_die_agrees_with_a_map(
+        segmented in any::<bool>(),
+        time_to_idle in 3..12u32,
+        ops in proptest::collection::vec(op(), 1..120),
+    ) {
+        run(segmented, Some(time_to_idle), ops);
     }
 }

@@ -1,11 +1,12 @@
 //! Many threads on few keys in little memory: no torn value, no lost chunk.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{at, key, small};
 use crate::types::{Arith, Ttl};
-use crate::{Counted, CrawlTarget, DumpItem, DumpTarget, Maintenance, Set, Store};
+use crate::{Cause, Counted, CrawlTarget, DumpItem, DumpTarget, Maintenance, Set, Store};
 
 /// A value that tells on itself: its first 8 bytes say what all others are.
 fn stamped(stamp: u64, len: usize) -> Vec<u8> {
@@ -192,6 +193,73 @@ fn walks_run_beside_writers_evictions_and_changes_of_mode() {
 }
 
 #[test]
+fn herds_compute_while_items_leave() {
+    const KEYS: usize = 40;
+    let n_told = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&n_told);
+    let store = small()
+        .slab_chunk_max(32 << 10)
+        .listener(&Cause::ALL, move |item| {
+            assert_whole(&item.to_vec());
+            told.fetch_add(1, Ordering::Relaxed);
+        })
+        .build()
+        .unwrap();
+    let is_done = AtomicBool::new(false);
+    let is_computing: [AtomicBool; KEYS] = std::array::from_fn(|_| AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let (store, is_done, is_computing) = (&store, &is_done, &is_computing);
+        scope.spawn(move || {
+            let mut maintenance = Maintenance::new(store);
+            until(is_done, |round| {
+                maintenance.step(Duration::from_secs(1));
+                store.evict(100_000);
+                let name = format!("key{}", round as usize % KEYS);
+                let updated = store.update(key(&name), |entry| match entry.item() {
+                    Some(item) if round % 3 == 0 => entry.put_pieces(item.pieces(), Ttl::NEVER),
+                    Some(_) if round % 3 == 1 => entry.remove(),
+                    _ => entry.keep(),
+                });
+                // Pins and chains may use everything up for a moment.
+                let _ = updated;
+            });
+        });
+        let herd: Vec<_> = (0..4u64)
+            .map(|n| {
+                scope.spawn(move || {
+                    for round in 0..6000 {
+                        // All are after the same key for some rounds.
+                        let number = round / 16 % KEYS;
+                        let name = format!("key{number}");
+                        let fetched = store.get_or_insert_with(key(&name), Ttl::NEVER, || {
+                            let others = is_computing[number].swap(true, Ordering::Relaxed);
+                            assert!(!others, "one at a time computes");
+                            std::thread::yield_now();
+                            is_computing[number].store(false, Ordering::Relaxed);
+                            let len = if round % 100 == 0 { 100_000 } else { 10 + round };
+                            (round % 7 != 0).then(|| stamped(n << 32 | round as u64, len)).ok_or(())
+                        });
+                        if let Ok(fetched) = fetched {
+                            assert_whole(fetched.as_bytes());
+                        }
+                    }
+                })
+            })
+            .collect();
+        let ended: Vec<_> = herd.into_iter().map(|thread| thread.join()).collect();
+        is_done.store(true, Ordering::Relaxed);
+        ended.into_iter().for_each(|end| end.unwrap());
+    });
+    assert_eq!(store.inner.computing.len(), 0);
+    // Takes up what the bump queue still holds.
+    Maintenance::new(&store).step(Duration::from_secs(1));
+    store.audit(Some(0));
+    let n_linked = store.stats().counters.total_items;
+    assert_eq!(n_told.load(Ordering::Relaxed) + store.len() as u64, n_linked);
+    assert!(store.stats().totals.evicted > 0);
+}
+
+#[test]
 fn no_increment_is_lost() {
     let store = small().build().unwrap();
     store.set(key("n"), b"0", Set::default()).unwrap();
@@ -224,5 +292,6 @@ fn a_store_can_be_shared_and_sent() {
     check::<crate::Reservation>();
     check::<crate::Dump>();
     check::<crate::Iter>();
+    check::<crate::Fetched>();
     let _ = Ttl::NEVER;
 }
