@@ -354,6 +354,6 @@ pub enum DebugItem {
     Unlock,
     /// Take a reference and keep it.
     Ref,
-    /// Drop such a reference; of the key `reffed`, the last one taken on this connection.
+    /// Drop such a reference; of the key `reffed`, the last one taken.
     Unref,
 }

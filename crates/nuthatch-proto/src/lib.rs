@@ -117,9 +117,9 @@ pub use error::{ArgError, Error};
 pub use nuthatch_types as types;
 pub use request::{Auth, Get, Meta, MetaSet, Request, Set, Value};
 pub use server::{
-    Buffers, DebugFacts, FEED_BYTES_MAX, Fed, Feed, Handler, ItemFacts, Later, MetaStatus, Outcome,
-    Output, Pinned, Reply, ReplyMark, SEND_QUEUE_BYTES_MAX, SINK_LEN_MIN, Session, Sink, Ticket,
-    Want,
+    Buffers, DebugFacts, DumpFacts, FEED_BYTES_MAX, Fed, Feed, Handler, ItemFacts, Later,
+    MetaStatus, Outcome, Output, Pinned, Reply, ReplyMark, SEND_QUEUE_BYTES_MAX, SINK_LEN_MIN,
+    Session, Sink, Ticket, Want,
 };
 pub use text::meta::MetaFlags;
 pub use text::{Parsed, Scratch, parse_line};

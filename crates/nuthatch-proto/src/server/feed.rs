@@ -34,7 +34,7 @@ pub enum Fed {
 
 /// Where a feed appends.
 pub struct Output<'a> {
-    bytes: &'a mut Vec<u8>,
+    pub(super) bytes: &'a mut Vec<u8>,
     start: usize,
 }
 

@@ -9,6 +9,7 @@
 //! ```
 
 mod buffers;
+mod dump;
 mod feed;
 mod handler;
 mod late;
@@ -22,6 +23,7 @@ use std::task::{Context as Waiting, Poll};
 use nuthatch_types::Ttl;
 
 pub use buffers::Buffers;
+pub use dump::DumpFacts;
 pub use feed::{FEED_BYTES_MAX, Fed, Feed, Output};
 pub use handler::{Handler, Outcome, Pinned, Sink};
 pub use late::Later;

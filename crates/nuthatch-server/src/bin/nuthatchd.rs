@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nuthatch_server::options::{self, Options, Parsed, StoreOptions};
 use nuthatch_server::process::{ProcessError, daemon, exit, limits, pidfile, ports, signals, user};
-use nuthatch_server::store::Store;
+use nuthatch_server::store::{Automove, Store};
 use nuthatch_server::transport::{BindOptions, Bound, ListenAddr, Local, bind};
 use nuthatch_server::{Engine, Server, log};
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,11 +50,15 @@ struct Failure {
 
 impl Failure {
     fn usage(message: impl ToString) -> Self {
-        Self { message: message.to_string(), code: exit::USAGE }
+        Self::of(message, exit::USAGE)
+    }
+
+    fn of(message: impl ToString, code: u8) -> Self {
+        Self { message: message.to_string(), code }
     }
 
     fn system(message: impl ToString) -> Self {
-        Self { message: message.to_string(), code: exit::OS_ERROR }
+        Self::of(message, exit::OS_ERROR)
     }
 }
 
@@ -64,8 +68,11 @@ impl From<ProcessError> for Failure {
     }
 }
 
-/// Sets the process up in memcached's order: limits, user, daemon, memory, sockets, pid file.
+/// Sets the process up in memcached's order: limits, user, daemon, sockets, memory, pid file.
 fn run(options: Options) -> Result<u8, Failure> {
+    if options.store.huge_pages {
+        limits::huge_pages().map_err(|message| Failure::of(message, exit::FAILURE))?;
+    }
     let detached = if options.daemon {
         match daemon::launch(options.core_dumps)? {
             daemon::Launch::Exit(code) => return Ok(code),
@@ -98,12 +105,12 @@ fn run(options: Options) -> Result<u8, Failure> {
     // From here a signal waits until somebody listens for it, so that who was told that the server
     // is there can end it well at once. Threads inherit this; names were looked up before.
     let held = signals::hold()?;
+    let store = build_store(&options)?;
     if options.lock_memory
         && let Err(error) = limits::lock_memory()
     {
         eprintln!("warning: -k invalid, mlockall() failed: {error}");
     }
-    let store = build_store(&options)?;
     let maintenance = store.spawn_maintenance().map_err(Failure::system)?;
     let idle_timeout = match options.idle_timeout_secs {
         0 => None,
@@ -171,8 +178,22 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         hot_max_factor,
         warm_max_factor,
         temporary_ttl_secs,
+        ref slab_sizes,
+        huge_pages,
+        slab_reassign,
+        slab_automove,
+        slab_automove_ratio,
+        slab_automove_window,
+        lru_crawler,
+        lru_crawler_sleep_us,
+        lru_crawler_tocrawl,
         ..
     } = options.store;
+    let automove = match slab_automove {
+        0 => Automove::Off,
+        1 => Automove::Gentle,
+        _ => Automove::Eager,
+    };
     Store::builder()
         .memory_limit(options.memory_limit)
         .item_size_max(item_size_max)
@@ -188,9 +209,16 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         .hot_max_factor(hot_max_factor)
         .warm_max_factor(warm_max_factor)
         .temporary_ttl(temporary_ttl_secs)
-        // No command or option of it is there yet.
-        .crawler(false)
+        .slab_sizes(slab_sizes.clone())
+        .huge_pages(huge_pages)
+        .slab_reassign(slab_reassign)
+        .automove(automove)
+        .automove_ratio(slab_automove_ratio)
+        .automove_window(slab_automove_window)
+        .crawler(lru_crawler)
         .auto_crawl(lru_segmented)
+        .crawler_sleep(Duration::from_micros(u64::from(lru_crawler_sleep_us)))
+        .crawler_limit(lru_crawler_tocrawl)
         .build()
         .map_err(Failure::usage)
 }

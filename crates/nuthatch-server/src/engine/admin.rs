@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use nuthatch_proto::{Admin, ArgError, DebugTime, Outcome, Reply, Stats};
+use nuthatch_proto::{Admin, ArgError, Outcome, Reply, Stats};
 use nuthatch_store::types::Ttl;
 
 use super::{Engine, ItemPin};
@@ -17,6 +17,9 @@ impl Engine {
         let shared = &self.shared;
         match admin {
             Admin::Version => reply.line(VERSION_LINE),
+            Admin::Stats(Stats::Cachedump(Ok(of))) if shared.options.dump_enabled => {
+                return self.cachedump(of.class, of.limit, reply);
+            }
             Admin::Stats(stats) => self.stats(stats, reply),
             Admin::Verbosity(level) => {
                 let level = u8::try_from(level).unwrap_or(2).min(2);
@@ -24,6 +27,10 @@ impl Engine {
                 crate::log::set_level(level);
                 reply.line("OK");
             }
+            Admin::Slabs(slabs) => self.slabs(slabs, reply),
+            Admin::Lru(lru) => self.lru(lru, reply),
+            Admin::LruCrawler(command) => return self.lru_crawler(command, reply),
+            Admin::CacheMemlimit(mebibytes) => self.cache_memlimit(mebibytes, reply),
             Admin::FlushAll(when) => self.flush_all(when, reply),
             Admin::Shutdown(mode) => {
                 let Some(stop) = shared.stop.as_ref().filter(|_| shared.options.shutdown_command)
@@ -47,6 +54,9 @@ impl Engine {
             Admin::RefreshCerts => reply.line("Error TLS not enabled"),
             Admin::DebugTime(change) if shared.options.debug_commands => {
                 self.debug_time(change, reply);
+            }
+            Admin::DebugItem { action, key } if shared.options.debug_commands => {
+                return self.debug_item(action, key, reply);
             }
             _ => reply.error(UNKNOWN),
         }
@@ -105,20 +115,5 @@ impl Engine {
             }
         }
         reply.end();
-    }
-
-    fn debug_time(&self, change: DebugTime, reply: &mut Reply<'_, ItemPin>) {
-        let Some(maintenance) = &self.shared.maintenance else {
-            reply.error(UNKNOWN);
-            return;
-        };
-        let clock = maintenance.clock();
-        match change {
-            DebugTime::Pause => clock.pause(),
-            DebugTime::Resume => clock.resume(),
-            DebugTime::Move(secs) => clock.advance(secs),
-        }
-        self.store.set_clock(clock.read());
-        reply.line("OK");
     }
 }

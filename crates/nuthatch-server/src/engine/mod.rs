@@ -2,9 +2,12 @@
 
 mod admin;
 mod classic;
+mod debug;
+mod dump;
 mod meta;
 mod settings;
 mod stats;
+mod tune;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,6 +51,7 @@ struct Shared {
     telemetry: Option<Arc<Telemetry>>,
     stop: Option<Stop>,
     maintenance: Option<MaintenanceThread>,
+    holds: debug::Holds,
     verbosity: AtomicU8,
     cmd_flush: AtomicU64,
     cmd_meta: AtomicU64,
@@ -100,6 +104,7 @@ impl EngineBuilder {
             telemetry: self.telemetry,
             stop: self.stop,
             maintenance: self.maintenance,
+            holds: debug::Holds::default(),
             verbosity,
             cmd_flush: AtomicU64::new(0),
             cmd_meta: AtomicU64::new(0),

@@ -70,7 +70,7 @@ impl Engine {
             reply.stat("bytes_read", server.bytes_read);
             reply.stat("bytes_written", server.bytes_written);
         }
-        reply.stat("limit_maxbytes", config.memory_limit);
+        reply.stat("limit_maxbytes", self.store.memory_limit());
         if let Some(server) = &server {
             reply.stat("accepting_conns", u8::from(server.accepting_conns));
             reply.stat("listen_disabled_num", server.listen_disabled_num);
@@ -85,18 +85,42 @@ impl Engine {
         reply.stat("hash_bytes", store.index_bytes);
         // A shard grows under its lock, in one go: nobody ever sees it growing.
         reply.stat("hash_is_expanding", 0);
+        if config.slab_reassign {
+            reply.stat("slab_reassign_rescues", store.slab_reassign_rescues);
+            reply.stat("slab_reassign_chunk_rescues", store.slab_reassign_chunk_rescues);
+            reply.stat("slab_reassign_inline_reclaim", store.slab_reassign_inline_reclaim);
+            reply.stat("slab_reassign_busy_items", store.slab_reassign_busy_items);
+            reply.stat("slab_reassign_busy_deletes", store.slab_reassign_busy_deletes);
+            reply.stat("slab_reassign_busy_nomem", store.slab_reassign_busy_nomem);
+            reply.stat("slab_reassign_last_busy_status", store.slab_reassign_last_busy_status);
+            reply.stat("slab_reassign_running", u8::from(store.slab_reassign_running));
+            reply.stat("slabs_moved", store.slabs_moved);
+        }
+        if config.crawler {
+            reply.stat("lru_crawler_running", u8::from(store.lru_crawler_running));
+            reply.stat("lru_crawler_starts", counters.lru_crawler_starts);
+        }
+        let is_maintained = self.is_maintained();
+        if is_maintained {
+            reply.stat("lru_maintainer_juggles", counters.lru_maintainer_juggles);
+        }
+        // A process whose allocator fails ends: one that answers has seen none fail.
+        reply.stat("malloc_fails", 0);
         reply.stat("bytes", store.bytes);
         reply.stat("curr_items", store.curr_items);
         reply.stat("total_items", counters.total_items);
+        reply.stat("slab_global_page_pool", store.slab_global_page_pool);
         reply.stat("expired_unfetched", totals.expired_unfetched);
         reply.stat("evicted_unfetched", totals.evicted_unfetched);
-        if config.segmented {
+        if is_maintained {
             reply.stat("evicted_active", totals.evicted_active);
         }
         reply.stat("evictions", totals.evicted);
         reply.stat("reclaimed", totals.reclaimed);
+        reply.stat("crawler_reclaimed", totals.crawler_reclaimed);
+        reply.stat("crawler_items_checked", totals.crawler_items_checked);
         reply.stat("lrutail_reflocked", totals.lrutail_reflocked);
-        if config.segmented {
+        if is_maintained {
             reply.stat("moves_to_cold", totals.moves_to_cold);
             reply.stat("moves_to_warm", totals.moves_to_warm);
             reply.stat("moves_within_lru", totals.moves_within_lru);
@@ -107,13 +131,14 @@ impl Engine {
 
     pub(super) fn stats_items(&self, reply: &mut Reply<'_, ItemPin>) {
         let config = self.store.config();
+        let is_maintained = self.is_maintained();
         for class in self.store.class_stats().iter().filter(|class| class.number > 0) {
             let mut stat = |name: &str, value: u64| {
                 reply.stat(format_args!("items:{}:{name}", class.class), value);
             };
             let [hot, warm, cold, temp]: [QueueStats; 4] = class.queues;
             stat("number", class.number);
-            if config.segmented {
+            if is_maintained {
                 stat("number_hot", hot.number);
                 stat("number_warm", warm.number);
                 stat("number_cold", cold.number);
@@ -129,14 +154,18 @@ impl Engine {
             stat("evicted_nonzero", class.evicted_nonzero);
             stat("evicted_time", class.evicted_time);
             stat("outofmemory", class.outofmemory);
+            // A reference ends with its holder here: none is ever lost, so none is repaired.
+            stat("tailrepairs", 0);
             stat("reclaimed", class.reclaimed);
             stat("expired_unfetched", class.expired_unfetched);
             stat("evicted_unfetched", class.evicted_unfetched);
-            if config.segmented {
+            if is_maintained {
                 stat("evicted_active", class.evicted_active);
             }
+            stat("crawler_reclaimed", class.crawler_reclaimed);
+            stat("crawler_items_checked", class.crawler_items_checked);
             stat("lrutail_reflocked", class.lrutail_reflocked);
-            if config.segmented {
+            if is_maintained {
                 stat("moves_to_cold", class.moves_to_cold);
                 stat("moves_to_warm", class.moves_to_warm);
                 stat("moves_within_lru", class.moves_within_lru);
@@ -174,9 +203,9 @@ impl Engine {
             stat("cas_badval", counters.cas_badval);
             stat("touch_hits", counters.touch_hits);
         }
-        let pages: u64 = active.iter().map(|class| class.total_pages).sum();
+        let store = self.store.stats();
         reply.stat("active_slabs", active.len());
-        reply.stat("total_malloced", pages << 20);
+        reply.stat("total_malloced", store.pages * store.page_bytes);
     }
 
     pub(super) fn reset_stats(&self) {

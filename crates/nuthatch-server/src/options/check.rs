@@ -7,7 +7,7 @@ use super::{HOT_WARM_PCT_MAX, Options, UsageError, draft::Draft};
 
 /// Makes a draft into options, or says what does not fit.
 pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
-    let Draft { mut options, slab_chunk_max_given } = draft;
+    let Draft { mut options, slab_chunk_max_given, slab_sizes } = draft;
     let store = &mut options.store;
     let item_size = store.item_size_max;
 
@@ -42,6 +42,9 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
             "slab_chunk_max (bytes: {chunk}) must divide evenly into {PAGE_BYTES} (slab_page_size)"
         )));
     }
+    if let Some(list) = slab_sizes {
+        store.slab_sizes = sizes(&list, store.chunk_size_min, chunk)?;
+    }
     if store.hot_lru_pct + store.warm_lru_pct > HOT_WARM_PCT_MAX {
         return Err(UsageError::usage(
             "hot_lru_pct + warm_lru_pct cannot be more than 80% combined",
@@ -52,3 +55,41 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
     }
     Ok(options)
 }
+
+/// Reads the list of `-o slab_sizes`, whose sizes are `-n` to `slab_chunk_max`.
+fn sizes(list: &str, min: usize, max: usize) -> Result<Vec<usize>, UsageError> {
+    let mut sizes: Vec<usize> = Vec::new();
+    // Empty places count for nothing, as in memcached.
+    for text in list.split('-').filter(|text| !text.is_empty()) {
+        // What is no number is shown as 0.
+        let size: usize = text.trim_start().parse().unwrap_or(0);
+        if !(min..=max).contains(&size) {
+            return Err(UsageError::usage(format!("slab size {size} is out of valid range")));
+        }
+        let last = sizes.last().copied().unwrap_or(0);
+        if size <= last {
+            return Err(UsageError::usage(format!(
+                "slab size {size} cannot be lower than or equal to a previous class size"
+            )));
+        }
+        if size <= last + CHUNK_ALIGN {
+            return Err(UsageError::usage(format!(
+                "slab size {size} must be at least {CHUNK_ALIGN} bytes larger than previous class"
+            )));
+        }
+        sizes.push(size);
+        if sizes.len() > SLAB_SIZES_MAX {
+            return Err(UsageError::usage("too many slab classes specified"));
+        }
+    }
+    if sizes.is_empty() {
+        return Err(UsageError::usage("slab_sizes names no size"));
+    }
+    Ok(sizes)
+}
+
+/// Chunks begin at multiples of this, in bytes.
+const CHUNK_ALIGN: usize = 8;
+
+/// Classes have numbers from 1 to 63, and the last one is that of the largest chunk.
+const SLAB_SIZES_MAX: usize = 62;

@@ -11,6 +11,8 @@ pub(super) struct Draft {
     pub(super) options: Options,
     /// `-o slab_chunk_max` was given: no other flag may choose the chunk size.
     pub(super) slab_chunk_max_given: bool,
+    /// `-o slab_sizes` as it was given: what it may say depends on other flags.
+    pub(super) slab_sizes: Option<String>,
 }
 
 /// A flag's value: not yet text, because paths need not be UTF-8.

@@ -260,6 +260,13 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
+        letter: 'L',
+        long: "enable-largepages",
+        doc: "ask for item memory in huge pages, where the system has them",
+        default: None,
+        action: Action::Set(|draft| draft.options.store.huge_pages = true),
+    },
+    Flag {
         letter: 't',
         long: "threads",
         doc: "number of threads to use",
@@ -374,7 +381,6 @@ pub(super) const FLAGS: &[Flag] = &[
         action: Action::Take("list", |draft, value| words::read(draft, value.text()?)),
     },
     unsupported('D', "", true),
-    unsupported('L', "enable-largepages", false),
     unsupported('N', "napi-ids", true),
     unsupported('S', "enable-sasl", false),
     unsupported('Y', "auth-file", true),

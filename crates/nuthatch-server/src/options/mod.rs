@@ -165,8 +165,23 @@ pub struct StoreOptions {
     /// divides [`item_size_max`](Self::item_size_max) and
     /// [`PAGE_BYTES`](nuthatch_types::limits::PAGE_BYTES).
     pub slab_chunk_max: usize,
+    /// `-o slab_sizes`: the chunk sizes of all classes but the last, in bytes; empty for those that
+    /// `-n` and `-f` make.
+    pub slab_sizes: Vec<usize>,
+    /// `-L`: item memory is asked for in huge pages.
+    pub huge_pages: bool,
     /// `-C` clears it: items carry a CAS number.
     pub use_cas: bool,
+    /// `-o slab_reassign`: slab pages may move from one class to another.
+    pub slab_reassign: bool,
+    /// `-o slab_automove`: 0 moves no page without being asked, 1 moves one now and then, 2 with
+    /// every eviction too.
+    pub slab_automove: u8,
+    /// `-o slab_automove_ratio`: a class whose oldest items are younger than this share of
+    /// another's gets a page of it; above 0, at most 1.
+    pub slab_automove_ratio: f64,
+    /// `-o slab_automove_window`: over how many seconds that is watched, 3 to 1800.
+    pub slab_automove_window: u32,
     /// `-o hashpower`: the index is made for 2 to this power items; `None` lets it grow from
     /// small.
     pub hashpower: Option<u32>,
@@ -176,6 +191,13 @@ pub struct StoreOptions {
     /// `-o lru_maintainer`: the LRU has HOT, WARM and COLD segments and a thread that moves items
     /// between them; otherwise it is one list.
     pub lru_segmented: bool,
+    /// `-o lru_crawler`: expired items are looked for in the background.
+    pub lru_crawler: bool,
+    /// `-o lru_crawler_sleep`: how long that rests after every 1,000 items, in microseconds, at
+    /// most a second.
+    pub lru_crawler_sleep_us: u32,
+    /// `-o lru_crawler_tocrawl`: how many items of each list it looks at; 0 is all.
+    pub lru_crawler_tocrawl: u32,
     /// `-o hot_lru_pct`: the share of a class's memory for HOT, in percent, 1 to 79.
     pub hot_lru_pct: u8,
     /// `-o warm_lru_pct`: the share of a class's memory for WARM, in percent, 1 to 79.
@@ -229,10 +251,19 @@ impl Default for StoreOptions {
             growth_factor: GROWTH_FACTOR_DEFAULT,
             chunk_size_min: CHUNK_SIZE_MIN_DEFAULT,
             slab_chunk_max: limits::PAGE_BYTES / 2,
+            slab_sizes: Vec::new(),
+            huge_pages: false,
             use_cas: true,
+            slab_reassign: true,
+            slab_automove: SLAB_AUTOMOVE_DEFAULT,
+            slab_automove_ratio: SLAB_AUTOMOVE_RATIO_DEFAULT,
+            slab_automove_window: SLAB_AUTOMOVE_WINDOW_DEFAULT,
             hashpower: None,
             hash_algorithm: HashAlgorithm::Murmur3,
             lru_segmented: true,
+            lru_crawler: true,
+            lru_crawler_sleep_us: LRU_CRAWLER_SLEEP_US_DEFAULT,
+            lru_crawler_tocrawl: 0,
             hot_lru_pct: HOT_LRU_PCT_DEFAULT,
             warm_lru_pct: WARM_LRU_PCT_DEFAULT,
             hot_max_factor: HOT_MAX_FACTOR_DEFAULT,
@@ -383,6 +414,10 @@ const THREADS_DEFAULT: usize = 4;
 const REQS_PER_EVENT_DEFAULT: usize = 20;
 const GROWTH_FACTOR_DEFAULT: f64 = 1.25;
 const CHUNK_SIZE_MIN_DEFAULT: usize = 48;
+const SLAB_AUTOMOVE_DEFAULT: u8 = 1;
+const SLAB_AUTOMOVE_RATIO_DEFAULT: f64 = 0.8;
+const SLAB_AUTOMOVE_WINDOW_DEFAULT: u32 = 10;
+const LRU_CRAWLER_SLEEP_US_DEFAULT: u32 = 100;
 const HOT_LRU_PCT_DEFAULT: u8 = 20;
 const WARM_LRU_PCT_DEFAULT: u8 = 40;
 const HOT_MAX_FACTOR_DEFAULT: f64 = 0.2;

@@ -167,22 +167,22 @@ fn what_is_not_there_is_refused_by_name() {
         ("--auth-file=users", "-Y (--auth-file)"),
         ("-Z", "-Z (--enable-ssl)"),
         ("-e file", "-e (--memory-file)"),
-        ("-L", "-L (--enable-largepages)"),
         ("-D :", "-D"),
         ("-N 4", "-N (--napi-ids)"),
         ("-U 11211", "-U (--udp-port) other than 0"),
         ("-o ssl_chain_cert=a,ssl_key=b", "-o ssl_chain_cert"),
         ("-o ext_path=/f:64m", "-o ext_path"),
-        ("-o slab_reassign", "-o slab_reassign"),
-        ("-o slab_automove=1", "-o slab_automove other than 0"),
-        ("-o slab_automove", "-o slab_automove other than 0"),
         ("-o read_buf_mem_limit=8", "-o read_buf_mem_limit other than 0"),
-        ("-o no_modern,lru_crawler", "-o lru_crawler"),
-        ("-o tail_repair_time=30", "-o tail_repair_time"),
+        ("-o slab_automove_freeratio=0.1", "-o slab_automove_freeratio"),
     ] {
         refused(line, 64, &format!("{name} is not supported by this build yet"));
     }
     assert_eq!(run("-U 0").unwrap(), Options::default());
+    for name in ["tail_repair_time", "no_hashexpand"] {
+        let error = run(&format!("-o no_modern,{name}=30")).unwrap_err();
+        assert_eq!(error.exit_code(), 64);
+        assert!(error.to_string().starts_with(&format!("-o {name} is not supported: ")), "{error}");
+    }
 }
 
 #[test]
@@ -201,6 +201,24 @@ fn the_list_of_words() {
         ("-o slab_chunk_max=big", "could not parse argument to slab_chunk_max"),
         ("-o slab_chunk_max=0", "slab_chunk_max must be >= 0"),
         ("-o slab_chunk_max=1025", "slab_chunk_max must be specified in kilobytes."),
+        ("-o slab_sizes", "Missing slab_sizes argument"),
+        ("-o slab_automove=3", "slab_automove must be between 0 and 2"),
+        ("-o slab_automove=-1", "slab_automove must be between 0 and 2"),
+        ("-o slab_automove=on", "invalid value for slab_automove: \"on\""),
+        ("-o slab_automove_ratio", "Missing slab_automove_ratio argument"),
+        ("-o slab_automove_ratio=0", "slab_automove_ratio must be > 0 and < 1"),
+        ("-o slab_automove_ratio=1.1", "slab_automove_ratio must be > 0 and < 1"),
+        ("-o slab_automove_ratio=nan", "slab_automove_ratio must be > 0 and < 1"),
+        ("-o slab_automove_window", "Missing slab_automove_window argument"),
+        ("-o slab_automove_window=2", "slab_automove_window must be > 2 and < 1800"),
+        ("-o slab_automove_window=1801", "slab_automove_window must be > 2 and < 1800"),
+        ("-o slab_reassign=1", "slab_reassign takes no value"),
+        ("-o lru_crawler_sleep", "Missing lru_crawler_sleep value"),
+        ("-o lru_crawler_sleep=-1", "LRU crawler sleep must be between 0 and 1 second"),
+        ("-o lru_crawler_sleep=1000001", "LRU crawler sleep must be between 0 and 1 second"),
+        ("-o lru_crawler_tocrawl", "Missing lru_crawler_tocrawl value"),
+        ("-o lru_crawler_tocrawl=x", "lru_crawler_tocrawl takes a numeric 32bit value"),
+        ("-o lru_crawler_tocrawl=4294967296", "lru_crawler_tocrawl takes a numeric 32bit value"),
         ("-o hot_lru_pct=80", "hot_lru_pct must be > 1 and < 80"),
         ("-o warm_lru_pct=0", "warm_lru_pct must be > 1 and < 80"),
         ("-o hot_max_factor=0", "hot_max_factor must be > 0"),
@@ -223,12 +241,40 @@ fn no_modern_is_the_defaults_of_1_4() {
     assert!(!options.maxconns_fast && !options.store.lru_segmented);
     assert_eq!(options.store.slab_chunk_max, 1 << 20);
     assert_eq!(options.store.hash_algorithm.as_setting(), "jenkins");
+    assert!(!options.store.slab_reassign && !options.store.lru_crawler);
+    assert_eq!(options.store.slab_automove, 0);
+    let options = run("-o no_modern,lru_crawler,slab_reassign,slab_automove").unwrap();
+    assert!(options.store.slab_reassign && options.store.lru_crawler);
+    assert_eq!(options.store.slab_automove, 1);
     // The chunk size given stays, whichever comes first; what comes later wins otherwise.
     for line in ["-o no_modern,slab_chunk_max=4", "-o slab_chunk_max=4,no_modern"] {
         assert_eq!(run(line).unwrap().store.slab_chunk_max, 4 << 10, "{line}");
     }
     assert!(run("-o no_modern,lru_maintainer").unwrap().store.lru_segmented);
     assert_eq!(run("-o no_modern -I 2m").unwrap().store.slab_chunk_max, 512 << 10);
+}
+
+#[test]
+fn slab_sizes_ascend() {
+    let sizes = |line| run(line).unwrap().store.slab_sizes;
+    assert_eq!(sizes("-o slab_sizes=100-109-524288"), [100, 109, 524_288]);
+    assert_eq!(sizes("-o slab_sizes=48,slab_chunk_max=1"), [48]);
+    // The smallest and largest depend on flags that may follow.
+    assert_eq!(sizes("-o slab_sizes=16-1048576 -n 16 -o no_chunked_items"), [16, 1 << 20]);
+    for (list, message) in [
+        ("40", "slab size 40 is out of valid range"),
+        ("100-x", "slab size 0 is out of valid range"),
+        ("100-524289", "slab size 524289 is out of valid range"),
+        ("100-100", "slab size 100 cannot be lower than or equal to a previous class size"),
+        ("100-90", "slab size 90 cannot be lower than or equal to a previous class size"),
+        ("100-108", "slab size 108 must be at least 8 bytes larger than previous class"),
+        ("", "slab_sizes names no size"),
+    ] {
+        refused(&format!("-o slab_sizes={list}"), 64, message);
+    }
+    let list = |n: usize| (0..n).map(|i| (100 + 10 * i).to_string()).collect::<Vec<_>>().join("-");
+    assert_eq!(sizes(&format!("-o slab_sizes={}", list(62))).len(), 62);
+    refused(&format!("-o slab_sizes={}", list(63)), 64, "too many slab classes specified");
 }
 
 #[test]
@@ -286,6 +332,12 @@ fn the_lines_of_memcached_s_own_tests_are_taken() {
         "-o idle_timeout=3",
         "-R 1 -k -r",
         "-I 1024 -o slab_chunk_max=1,no_lru_crawler,no_lru_maintainer",
+        "-m 3 -o modern,slab_automove_window=3",
+        "-m 32 -o no_modern,lru_crawler",
+        "-m 2 -o lru_maintainer,lru_crawler,temporary_ttl=61",
+        "-m 60 -o slab_reassign,slab_automove,lru_crawler,lru_maintainer,slab_automove_window=3",
+        "-o slab_reassign,no_slab_automove -m 8",
+        "-o no_lru_crawler,slab_reassign,slab_automove=0,slab_chunk_max=16 -m 12",
     ] {
         let options = run(&format!("{line} -u root -o relaxed_privileges")).unwrap();
         assert!(options.debug_commands, "{line}");

@@ -30,6 +30,8 @@ pub(super) enum WordAction {
     Take(Take),
     /// Is memcached's but not ours yet.
     Unsupported,
+    /// Is memcached's and would make no sense here, for this reason.
+    Refused(&'static str),
 }
 
 /// Acts on a word's value.
@@ -59,6 +61,9 @@ pub(super) fn read(draft: &mut Draft, list: &str) -> Result<(), UsageError> {
             (WordAction::Take(take), value) => take(draft, value)?,
             (WordAction::Unsupported, _) => {
                 return Err(UsageError::unsupported(format_args!("-o {name}")));
+            }
+            (WordAction::Refused(reason), _) => {
+                return Err(UsageError::usage(format!("-o {name} is not supported: {reason}")));
             }
         }
     }
@@ -152,10 +157,120 @@ pub(super) const WORDS: &[Word] = &[
         }),
     },
     Word {
+        name: "slab_sizes",
+        doc: "chunk sizes of all slab classes but the last, in bytes, dash separated\n\
+              ex: -o slab_sizes=100-200-300-400",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("slab_sizes argument"))?;
+            draft.slab_sizes = Some(text.to_owned());
+            Ok(())
+        }),
+    },
+    Word {
+        name: "slab_reassign",
+        doc: "let slab pages move between classes",
+        default: Some(|options| on_off(options.store.slab_reassign)),
+        action: WordAction::Set(|draft| draft.options.store.slab_reassign = true),
+    },
+    Word {
+        name: "no_slab_reassign",
+        doc: "keep slab pages with their class",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.store.slab_reassign = false),
+    },
+    Word {
+        name: "slab_automove",
+        doc: "0 moves no slab page without being asked, 1 moves one a second at most,\n\
+              2 moves one for every eviction",
+        default: Some(|options| options.store.slab_automove.to_string()),
+        action: WordAction::Take(|draft, value| {
+            let level: i32 = value.map_or(Ok(1), |text| number("slab_automove", text))?;
+            draft.options.store.slab_automove = u8::try_from(level)
+                .ok()
+                .filter(|level| *level <= 2)
+                .ok_or_else(|| UsageError::value("slab_automove must be between 0 and 2"))?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "no_slab_automove",
+        doc: "as slab_automove=0",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.store.slab_automove = 0),
+    },
+    Word {
+        name: "slab_automove_ratio",
+        doc: "how much younger a class's oldest items are than another's before it\n\
+              gets a page",
+        default: Some(|options| format!("{:.2}", options.store.slab_automove_ratio)),
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("slab_automove_ratio argument"))?;
+            let ratio: f64 = number("slab_automove_ratio", text)?;
+            if !(ratio > 0.0 && ratio <= 1.0) {
+                return Err(UsageError::value("slab_automove_ratio must be > 0 and < 1"));
+            }
+            draft.options.store.slab_automove_ratio = ratio;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "slab_automove_window",
+        doc: "over how many seconds slab_automove watches before it decides",
+        default: Some(|options| options.store.slab_automove_window.to_string()),
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("slab_automove_window argument"))?;
+            let window: i32 = number("slab_automove_window", text)?;
+            if !(3..=1800).contains(&window) {
+                return Err(UsageError::value("slab_automove_window must be > 2 and < 1800"));
+            }
+            draft.options.store.slab_automove_window = window.unsigned_abs();
+            Ok(())
+        }),
+    },
+    Word {
         name: "no_chunked_items",
-        doc: "",
+        doc: "store every item in one chunk, of up to a page",
         default: None,
         action: WordAction::Set(|draft| draft.options.store.slab_chunk_max = limits::PAGE_BYTES),
+    },
+    Word {
+        name: "lru_crawler",
+        doc: "look for expired items in the background",
+        default: Some(|options| on_off(options.store.lru_crawler)),
+        action: WordAction::Set(|draft| draft.options.store.lru_crawler = true),
+    },
+    Word {
+        name: "no_lru_crawler",
+        doc: "leave expired items until they are looked at",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.store.lru_crawler = false),
+    },
+    Word {
+        name: "lru_crawler_sleep",
+        doc: "microseconds to rest after every 1000 items",
+        default: Some(|options| options.store.lru_crawler_sleep_us.to_string()),
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("lru_crawler_sleep value"))?;
+            let sleep: i64 = number("lru_crawler_sleep", text)?;
+            draft.options.store.lru_crawler_sleep_us =
+                u32::try_from(sleep).ok().filter(|sleep| *sleep <= 1_000_000).ok_or_else(|| {
+                    UsageError::value("LRU crawler sleep must be between 0 and 1 second")
+                })?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "lru_crawler_tocrawl",
+        doc: "most items to look at in each list; 0 is all",
+        default: Some(|options| options.store.lru_crawler_tocrawl.to_string()),
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("lru_crawler_tocrawl value"))?;
+            draft.options.store.lru_crawler_tocrawl = text.trim_start().parse().map_err(|_| {
+                UsageError::value("lru_crawler_tocrawl takes a numeric 32bit value")
+            })?;
+            Ok(())
+        }),
     },
     Word {
         name: "lru_maintainer",
@@ -231,8 +346,12 @@ pub(super) const WORDS: &[Word] = &[
                 draft.options.store.slab_chunk_max = limits::PAGE_BYTES;
             }
             draft.options.maxconns_fast = false;
-            draft.options.store.lru_segmented = false;
-            draft.options.store.hash_algorithm = HashAlgorithm::Jenkins;
+            let store = &mut draft.options.store;
+            store.slab_reassign = false;
+            store.slab_automove = 0;
+            store.lru_segmented = false;
+            store.lru_crawler = false;
+            store.hash_algorithm = HashAlgorithm::Jenkins;
         }),
     },
     Word {
@@ -257,18 +376,6 @@ pub(super) const WORDS: &[Word] = &[
     },
     // Words that ask for the absence of what this build does not have: it does as they say.
     off("no_drop_privileges"),
-    off("no_lru_crawler"),
-    off("no_slab_automove"),
-    off("no_slab_reassign"),
-    Word {
-        name: "slab_automove",
-        doc: "",
-        default: None,
-        action: WordAction::Take(|_, value| match value {
-            Some("0") => Ok(()),
-            _ => Err(UsageError::unsupported("-o slab_automove other than 0")),
-        }),
-    },
     Word {
         name: "read_buf_mem_limit",
         doc: "",
@@ -279,6 +386,9 @@ pub(super) const WORDS: &[Word] = &[
             Some(_) => Err(UsageError::unsupported("-o read_buf_mem_limit other than 0")),
         }),
     },
+    // Words that would do harm or nothing.
+    refused("no_hashexpand", "an index that may not grow would have to refuse items"),
+    refused("tail_repair_time", "references are never lost here, so that there is none to repair"),
     // Words that ask for what this build does not have.
     unsupported("drop_privileges"),
     unsupported("ext_compact_under"),
@@ -295,19 +405,11 @@ pub(super) const WORDS: &[Word] = &[
     unsupported("ext_recache_rate"),
     unsupported("ext_threads"),
     unsupported("ext_wbuf_size"),
-    unsupported("lru_crawler"),
-    unsupported("lru_crawler_sleep"),
-    unsupported("lru_crawler_tocrawl"),
-    unsupported("no_hashexpand"),
     unsupported("proxy_arg"),
     unsupported("proxy_config"),
     unsupported("proxy_memprofile"),
     unsupported("proxy_uring"),
     unsupported("slab_automove_freeratio"),
-    unsupported("slab_automove_ratio"),
-    unsupported("slab_automove_window"),
-    unsupported("slab_reassign"),
-    unsupported("slab_sizes"),
     unsupported("sock_cookie_id"),
     unsupported("ssl_ca_cert"),
     unsupported("ssl_chain_cert"),
@@ -319,7 +421,6 @@ pub(super) const WORDS: &[Word] = &[
     unsupported("ssl_session_cache"),
     unsupported("ssl_verify_mode"),
     unsupported("ssl_wbuf_size"),
-    unsupported("tail_repair_time"),
     unsupported("track_sizes"),
     unsupported("watcher_logbuf_size"),
     unsupported("worker_logbuf_size"),
@@ -327,6 +428,10 @@ pub(super) const WORDS: &[Word] = &[
 
 const fn unsupported(name: &'static str) -> Word {
     Word { name, doc: "", default: None, action: WordAction::Unsupported }
+}
+
+const fn refused(name: &'static str, reason: &'static str) -> Word {
+    Word { name, doc: "", default: None, action: WordAction::Refused(reason) }
 }
 
 /// A word that turns off what is not there.

@@ -1,6 +1,6 @@
-//! Resource limits: open files (`-c`), core files (`-r`), locked memory (`-k`).
+//! Resource limits: open files (`-c`), core files (`-r`), locked memory (`-k`); huge pages (`-L`).
 
-use std::io;
+use std::{fs, io};
 
 use nix::sys::{
     mman::{MlockAllFlags, mlockall},
@@ -77,18 +77,44 @@ pub fn allow_core_dumps() -> Result<(), ProcessError> {
     }
 }
 
-/// Keeps all memory of the process in RAM, now and later.
+/// Keeps all memory of the process in RAM from the moment it is first used, now and later.
 ///
-/// Call it before the item memory is mapped only where that mapping stays within
-/// `RLIMIT_MEMLOCK`: from then on each new mapping counts against it in full.
+/// Call it when the item memory has been reserved: from then on each new mapping counts against
+/// `RLIMIT_MEMLOCK` in full, used or not. Where that limit is in the way, all of it is in the way
+/// here and now, and not later of a mapping that the server cannot do without.
 ///
 /// # Errors
 ///
 /// What the system said; memcached warns (`warning: -k invalid, mlockall() failed: …`) and goes
 /// on.
 pub fn lock_memory() -> io::Result<()> {
-    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE).map_err(io::Error::from)
+    let on_use = MlockAllFlags::from_bits_retain(nix::libc::MCL_ONFAULT);
+    let all = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
+    mlockall(all | on_use).map_err(io::Error::from)
 }
+
+/// Whether the system gives huge pages to those who ask, and if not, why, in memcached's words.
+///
+/// # Errors
+///
+/// The text for standard error; memcached ends with exit code 1 then.
+pub fn huge_pages() -> Result<(), &'static str> {
+    match fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled") {
+        Ok(choice) if choice.contains("[never]") => Err(HUGE_PAGES_OFF),
+        Ok(_) => Ok(()),
+        Err(_) => Err(NO_HUGE_PAGES),
+    }
+}
+
+const HUGE_PAGES_OFF: &str = "Transparent huge pages support disabled.\n\
+                              Will use default page size.\n\
+                              Cannot enable large pages on this system\n\
+                              (There is no support as of this version)";
+
+const NO_HUGE_PAGES: &str = "Transparent huge pages support not detected.\n\
+                             Will use default page size.\n\
+                             Cannot enable large pages on this system\n\
+                             (There is no support as of this version)";
 
 #[cfg(test)]
 mod tests {

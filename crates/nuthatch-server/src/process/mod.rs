@@ -10,12 +10,12 @@
 //!    root;
 //! 3. bind the TCP listeners: low ports may need root;
 //! 4. [`user::switch`] (`-u`);
-//! 5. bind the Unix socket, so that its file belongs to that user, as in memcached; then
-//!    [`limits::lock_memory`] (`-k`);
+//! 5. bind the Unix socket, so that its file belongs to that user, as in memcached;
 //! 6. [`signals::hold`], because what comes next tells others whom to signal, and nobody catches
 //!    signals yet; the runtime that does lets them through ([`signals::Held::release`]);
-//! 7. store and threads; then [`pidfile::PidFile::write`] (`-P`) and [`ports::write`], which tell
-//!    others that the sockets are open;
+//! 7. the store, then [`limits::lock_memory`] (`-k`), then threads; then
+//!    [`pidfile::PidFile::write`] (`-P`) and [`ports::write`], which tell others that the sockets
+//!    are open;
 //! 8. [`daemon::Detached::ready`]: the first process ends with exit code 0.
 //!
 //! Safe code only: `fork` and `exec` come from [`std::process`], the rest from `nix`.

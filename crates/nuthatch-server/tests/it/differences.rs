@@ -128,8 +128,24 @@ fn stats_have_two_lines_more() {
 }
 
 #[test]
+fn a_dump_of_nothing_has_no_consequences() {
+    check(
+        "lru_crawler metadump ,\r\nlru_crawler crawl all\r\nlru_crawler crawl hash\r\n",
+        "NOTSTARTED no items to crawl\r\nOK\r\nERROR an unknown error happened\r\n",
+    );
+}
+
+#[test]
+fn automove_takes_no_ratio_that_it_cannot_use() {
+    for what in ["ratio 0", "ratio 1.5", "freeratio 0.1"] {
+        let reply = answer(&[], format!("slabs automove {what}\r\n").as_bytes());
+        assert!(reply.starts_with("CLIENT_ERROR "), "{what}: {reply}");
+    }
+}
+
+#[test]
 fn what_is_not_there_yet_says_error() {
-    for command in ["slabs reassign 1 2", "lru mode flat", "lru_crawler enable", "stats conns"] {
+    for command in ["watch", "extstore item_age 5", "stats conns", "stats extstore"] {
         check(format!("{command}\r\n"), "ERROR\r\n");
     }
 }

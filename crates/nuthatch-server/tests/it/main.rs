@@ -1,5 +1,6 @@
 //! `nuthatchd` as users start it: real processes, real sockets.
 
+mod admin;
 mod clients;
 mod differences;
 mod late;

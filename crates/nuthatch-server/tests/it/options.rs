@@ -262,13 +262,13 @@ fn what_this_build_has_not_is_refused_and_not_ignored() {
         (&["-Y", "/etc/users"], "-Y (--auth-file)"),
         (&["-Z"], "-Z (--enable-ssl)"),
         (&["-e", "/tmp/memory"], "-e (--memory-file)"),
-        (&["-L"], "-L (--enable-largepages)"),
         (&["-D", ":"], "-D"),
         (&["-N", "1"], "-N (--napi-ids)"),
         (&["-U", "11211"], "-U (--udp-port) other than 0"),
         (&["-o", "ext_path=/tmp/x:1m"], "-o ext_path"),
         (&["-o", "ssl_key=x"], "-o ssl_key"),
-        (&["-o", "slab_automove=1"], "-o slab_automove other than 0"),
+        (&["-o", "tail_repair_time=30"], "-o tail_repair_time"),
+        (&["-o", "no_hashexpand"], "-o no_hashexpand"),
     ];
     for (args, name) in refused {
         let output = run(args);

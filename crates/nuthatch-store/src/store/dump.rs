@@ -78,7 +78,8 @@ enum Walk {
 
 impl Store {
     /// Begins a dump (`lru_crawler metadump`). It does not share anything with crawls; as in
-    /// memcached it counts as a start of the crawler, and there is none while that is off.
+    /// memcached it counts as a start of the crawler, and there is none while that is off, but for
+    /// [`DumpTarget::Cold`].
     ///
     /// ```
     /// # use nuthatch_store::{DumpTarget, Set, Store, types::Key};
@@ -101,7 +102,8 @@ impl Store {
     /// [`crawl`](Self::crawl).
     pub fn dump(&self, target: DumpTarget) -> Result<Dump, CrawlError> {
         let inner = &self.inner;
-        if !inner.settings.crawler() {
+        let is_crawl = !matches!(target, DumpTarget::Cold(_));
+        if is_crawl && !inner.settings.crawler() {
             return Err(CrawlError::Disabled);
         }
         let queues = |classes: Vec<ClassId>| {
@@ -120,7 +122,9 @@ impl Store {
         };
         let is_room = |n| (n < DUMPS_MAX).then_some(n + 1);
         inner.n_dumps.fetch_update(Relaxed, Relaxed, is_room).map_err(|_| CrawlError::Busy)?;
-        inner.counters.add(crate::counters::Counter::CrawlerStarts);
+        if is_crawl {
+            inner.counters.add(crate::counters::Counter::CrawlerStarts);
+        }
         Ok(Dump { inner: Arc::clone(inner), walk, is_counted: true })
     }
 }
