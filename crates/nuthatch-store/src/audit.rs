@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use crate::Store;
-use crate::item::{CHAINED, LINKED, Queue, STATE_FREE, Sole};
+use crate::item::{CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole};
 
 impl Store {
     /// Every item in the index, the dead included: CAS number and value by key.
@@ -54,6 +54,7 @@ impl Store {
                 let (mut n, mut bytes, mut before, mut next) = (0, 0, None, segment.head);
                 while let Some(id) = next {
                     assert!(linked.contains(&id), "listed items are in the index");
+                    assert!(items.state(id) & IN_LIST != 0, "listed items say so");
                     assert_eq!(items.prev(id), before, "links agree in both directions");
                     assert_eq!(items.queue(id), queue, "an item is in the list it says");
                     assert_eq!(inner.lru_class(id), class, "an item is in its class's list");
@@ -72,6 +73,7 @@ impl Store {
             }
         }
         assert_eq!(n_listed, linked.len(), "every item is in one list");
+        inner.ghosts.audit();
 
         // Chunks: each is free, in an item, in a chain, or held by the caller.
         let mut used = HashSet::new();

@@ -33,12 +33,39 @@ pub(crate) const CRAWLER_SLEEP_MAX: Duration = Duration::from_secs(1);
 pub struct Builder {
     pub(crate) config: Config,
     listener: Option<Listener>,
+    chosen: Chosen,
+}
+
+/// How a store lays out its memory and whom it evicts. What its operations do is the same.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// For programs: slab classes 8 % apart, S3-FIFO for eviction, and expired items taken away
+    /// when their time comes. A small queue (HOT) holds what is new; what is read there, or comes
+    /// back soon after it left, goes on to the main queue (WARM).
+    #[default]
+    Lean,
+    /// For operators: memcached's slab classes, number by number, its HOT, WARM and COLD queues
+    /// and their counters, and expired items that wait for a look or for maintenance.
+    Compat,
+}
+
+/// Settings whose default is the profile's, where the caller has said otherwise.
+#[derive(Clone, Debug, Default)]
+struct Chosen {
+    growth_factor: Option<f64>,
+    chunk_size_min: Option<usize>,
+    slab_chunk_max: Option<usize>,
+    page_bytes: Option<usize>,
+    hot_lru_pct: Option<u8>,
 }
 
 /// Settings as the engine keeps them; read them back with [`Store::config`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
+    /// Whether the store is laid out for a program or for memcached's operators.
+    pub profile: Profile,
     /// Item memory in bytes (`-m`). The index is not part of it, as in memcached; see the crate
     /// documentation for what comes on top.
     pub memory_limit: usize,
@@ -54,11 +81,12 @@ pub struct Config {
     pub cas: bool,
     /// Whether a full store evicts (`-M` turns it off).
     pub evictions: bool,
-    /// Whether the LRU has HOT, WARM and COLD queues (on) or is one list (`-o no_lru_maintainer`).
+    /// Whether the LRU has several queues (on) or is one list (`-o no_lru_maintainer`).
     pub segmented: bool,
     /// Share of a class's memory that HOT may hold, in percent (`-o hot_lru_pct`).
     pub hot_lru_pct: u8,
-    /// Share of a class's memory that WARM may hold, in percent (`-o warm_lru_pct`).
+    /// Share of a class's memory that WARM may hold, in percent (`-o warm_lru_pct`). It and the
+    /// two factors below rule memcached's queues: they count in the compat profile.
     pub warm_lru_pct: u8,
     /// An idle item leaves HOT at this multiple of the COLD tail's age (`-o hot_max_factor`).
     pub hot_max_factor: f64,
@@ -116,7 +144,9 @@ pub enum Automove {
 impl Default for Builder {
     fn default() -> Self {
         Self {
+            chosen: Chosen::default(),
             config: Config {
+                profile: Profile::default(),
                 memory_limit: MEMORY_DEFAULT,
                 item_size_max: ITEM_SIZE_DEFAULT,
                 growth_factor: 1.25,
@@ -149,6 +179,43 @@ impl Default for Builder {
     }
 }
 
+/// What the profile decides where the caller does not.
+impl Profile {
+    /// The ratio between neighbouring slab classes.
+    const fn growth_factor(self) -> f64 {
+        match self {
+            Self::Lean => 1.08,
+            Self::Compat => 1.25,
+        }
+    }
+
+    /// Bytes for key, value and flags in the smallest class: chunks of 48 and 96 bytes.
+    const fn chunk_size_min(self) -> usize {
+        match self {
+            Self::Lean => 16,
+            Self::Compat => 48,
+        }
+    }
+
+    /// Bytes a slab page. With 1 MiB pages a small store would have too few for its classes.
+    fn page_bytes(self, memory_limit: usize) -> usize {
+        match self {
+            Self::Lean => {
+                (memory_limit / 256).next_power_of_two().clamp(PAGE_BYTES_MIN, PAGE_BYTES)
+            }
+            Self::Compat => PAGE_BYTES,
+        }
+    }
+
+    /// Share of a class's memory that HOT may hold, in percent. 10 is S3-FIFO's.
+    const fn hot_lru_pct(self) -> u8 {
+        match self {
+            Self::Lean => 10,
+            Self::Compat => 20,
+        }
+    }
+}
+
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
         $($(#[$doc])*
@@ -159,34 +226,57 @@ macro_rules! setters {
     };
 }
 
+macro_rules! chosen {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
+        $($(#[$doc])*
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.chosen.$name = Some($name);
+            self
+        })*
+    };
+}
+
 impl Builder {
+    chosen! {
+        /// The ratio between neighbouring slab classes; default 1.08 (lean) or 1.25 (compat),
+        /// above 1. The lean profile raises it where it would make more than 127 classes.
+        growth_factor: f64;
+        /// Bytes for key, value and flags in the smallest class; default 16 (lean) or 48
+        /// (compat), above 0.
+        chunk_size_min: usize;
+        /// The largest chunk in bytes; default half a page, 1 KiB to one page, a divisor of the
+        /// page.
+        slab_chunk_max: usize;
+        /// Bytes a slab page, what a class takes at a time; default 1 MiB, or in the lean profile
+        /// a 256th of the memory limit if that is less, a power of two from 64 KiB to 1 MiB.
+        page_bytes: usize;
+        /// Share of a class's memory that HOT may hold, in percent; default 10 (lean) or 20
+        /// (compat), 1 to 79.
+        hot_lru_pct: u8;
+    }
+
     setters! {
+        /// For whom the store is laid out; default [`Profile::Lean`].
+        profile: Profile;
         /// Item memory in bytes; default 64 MiB, at least one page (1 MiB), at most 256 GiB.
         memory_limit: usize;
         /// The largest item in bytes, key and header counted; default 1 MiB, 1 KiB to 1 GiB, at
         /// most the memory limit.
         item_size_max: usize;
-        /// The ratio between neighbouring slab classes; default 1.25, above 1.
-        growth_factor: f64;
-        /// Bytes for key, value and flags in the smallest class; default 48, above 0.
-        chunk_size_min: usize;
-        /// The largest chunk in bytes; default half a page, 1 KiB to one page, a divisor of the
-        /// page.
-        slab_chunk_max: usize;
         /// Whether items carry a CAS number; default yes.
         cas: bool;
         /// Whether a full store evicts; default yes.
         evictions: bool;
         /// Whether the LRU is segmented; default yes.
         segmented: bool;
-        /// Share of a class's memory that HOT may hold, in percent; default 20, 1 to 79.
-        hot_lru_pct: u8;
         /// Share of a class's memory that WARM may hold, in percent; default 40, 1 to 79, with
-        /// HOT at most 80.
+        /// HOT at most 80. In the lean profile WARM has what HOT has not.
         warm_lru_pct: u8;
-        /// An idle item leaves HOT at this multiple of the COLD tail's age; default 0.2, above 0.
+        /// An idle item leaves HOT at this multiple of the COLD tail's age; default 0.2, above 0
+        /// (compat).
         hot_max_factor: f64;
-        /// An idle item leaves WARM at this multiple of the COLD tail's age; default 2, above 0.
+        /// An idle item leaves WARM at this multiple of the COLD tail's age; default 2, above 0
+        /// (compat).
         warm_max_factor: f64;
         /// Items that live at most so many seconds are never bumped nor evicted; default none.
         temporary_ttl: Option<u32>;
@@ -224,9 +314,6 @@ impl Builder {
         /// How many items the index has room for from the start; default 0, at most 2^32; it grows
         /// by itself.
         expected_items: usize;
-        /// Bytes a slab page, what a class takes at a time; default 1 MiB, a power of two from
-        /// 64 KiB to 1 MiB.
-        page_bytes: usize;
         /// Chunk sizes of all classes but the last, in place of the ladder that `chunk_size_min`
         /// and `growth_factor` make; ascending, at most 62, each from `chunk_size_min` to
         /// `slab_chunk_max`. Default empty: the ladder.
@@ -285,6 +372,19 @@ impl Builder {
         self
     }
 
+    /// The settings with the profile's word where the caller has said nothing.
+    fn resolve(self) -> (Config, Option<Listener>) {
+        let Self { mut config, chosen, listener } = self;
+        let profile = config.profile;
+        config.growth_factor = chosen.growth_factor.unwrap_or_else(|| profile.growth_factor());
+        config.chunk_size_min = chosen.chunk_size_min.unwrap_or_else(|| profile.chunk_size_min());
+        config.page_bytes =
+            chosen.page_bytes.unwrap_or_else(|| profile.page_bytes(config.memory_limit));
+        config.slab_chunk_max = chosen.slab_chunk_max.unwrap_or(config.page_bytes / 2);
+        config.hot_lru_pct = chosen.hot_lru_pct.unwrap_or_else(|| profile.hot_lru_pct());
+        (config, listener)
+    }
+
     /// Builds the store: reserves its address range and takes the first index memory.
     ///
     /// # Errors
@@ -292,7 +392,7 @@ impl Builder {
     /// [`ConfigError::OutOfRange`] for a setting outside its range, [`ConfigError::Reserve`] where
     /// the system refuses the address space.
     pub fn build(self) -> Result<Store, ConfigError> {
-        let config = self.config;
+        let (config, listener) = self.resolve();
         let refuse = |setting, reason| Err(ConfigError::OutOfRange { setting, reason });
         if !(PAGE_BYTES..=RESERVE_BYTES_MAX).contains(&config.memory_limit) {
             return refuse("memory_limit", "must be 1 MiB to 256 GiB");
@@ -350,6 +450,6 @@ impl Builder {
         if config.crawler_sleep > CRAWLER_SLEEP_MAX {
             return refuse("crawler_sleep", "must be at most one second");
         }
-        Store::new(config, self.listener)
+        Store::new(config, listener)
     }
 }

@@ -83,6 +83,10 @@ const CHAIN_CHUNK: u32 = 1 << 26;
 /// The item is in the list that its class and queue say. Changes under that list's lock only, so
 /// that whoever holds the lock and sees the flag knows that the item stays, and keeps its key.
 pub(crate) const IN_LIST: u32 = 1 << 27;
+const FREQUENCY_SHIFT: u32 = 28;
+/// How often the item was read since it was stored or last given another round, up to 3; counted
+/// in the lean profile only.
+pub(crate) const FREQUENCY_MASK: u32 = 0b11 << FREQUENCY_SHIFT;
 
 /// The longest value that the length word can say: the largest chunk is a page, 2^20.
 const VALUE_LEN_MAX: usize = (1 << 24) - 1;
@@ -157,6 +161,11 @@ impl Items {
 
     pub(crate) fn arena(&self) -> &Arena {
         &self.arena
+    }
+
+    /// Bytes before an item's flags and key.
+    pub(crate) fn header_bytes(&self) -> usize {
+        self.header_bytes
     }
 
     /// What an item takes in all, in bytes, before rounding up to a chunk.
@@ -401,6 +410,28 @@ impl Items {
     pub(crate) fn set_queue(&self, id: ItemId, queue: Queue) {
         self.clear_state(id, QUEUE_MASK);
         self.set_state(id, (queue as u32) << QUEUE_SHIFT);
+    }
+
+    /// Counts a read, up to 3; the caller holds the shard lock. Says whether there was anything
+    /// to write: an item read often is left alone.
+    pub(crate) fn count_read(&self, id: ItemId) -> bool {
+        let state = self.state(id);
+        if state & FREQUENCY_MASK == FREQUENCY_MASK {
+            return false;
+        }
+        // Below 3 this carries into no other bit, and the shard lock keeps others from adding.
+        let word = self.arena.word(id, STATE_WORD);
+        word.fetch_add(1 << FREQUENCY_SHIFT, Relaxed);
+        if state & FETCHED == 0 {
+            word.fetch_or(FETCHED, Relaxed);
+        }
+        true
+    }
+
+    /// Takes one read off the count, which is above 0; the caller holds the shard lock.
+    pub(crate) fn uncount_read(&self, id: ItemId) {
+        debug_assert!(self.state(id) & FREQUENCY_MASK != 0);
+        self.arena.word(id, STATE_WORD).fetch_sub(1 << FREQUENCY_SHIFT, Relaxed);
     }
 
     /// Adds a reference; the caller holds the shard lock and the item is linked.

@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
+#![cfg_attr(
+    all(test, not(loom)),
+    allow(clippy::duplicate_mod, reason = "some tests run once for each profile")
+)]
 
 mod arena;
 #[cfg(any(all(test, not(loom)), fuzzing))]
@@ -10,6 +14,7 @@ mod config;
 mod counters;
 mod crawler;
 mod error;
+mod ghosts;
 mod index;
 mod item;
 mod lru;
@@ -23,7 +28,7 @@ mod tests;
 
 // The public interface.
 pub use clock::SystemClock;
-pub use config::{Automove, Builder, Config};
+pub use config::{Automove, Builder, Config, Profile};
 pub use counters::{ClassCounters, StoreCounters};
 pub use crawler::{CrawlReport, CrawlTarget};
 pub use error::{ConfigError, CrawlError, StoreError};

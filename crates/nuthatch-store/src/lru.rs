@@ -14,6 +14,8 @@
 //! Reading an item twice marks it ACTIVE and moves nothing; moves happen at the tails, when the
 //! maintainer or a store in need of memory pulls them (`store/pull.rs`). A flat LRU uses COLD only.
 //!
+//! The lean profile uses HOT, WARM and TEMP in another way: `store/s3fifo.rs`.
+//!
 //! The lists are links of ids in the item headers, so there is nothing unsafe about them: a wrong
 //! link is a wrong list. An item is in the list that its state word names; both change under its
 //! shard lock, and the list itself under the list's lock, which comes after the shard's.
@@ -25,7 +27,7 @@
 use crossbeam::utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::arena::{CLASSES_MAX, ClassId, ItemId};
+use crate::arena::{ClassId, ItemId};
 use crate::item::{IN_LIST, Items, Queue};
 
 /// All lists.
@@ -94,6 +96,7 @@ pub(crate) struct SegmentStats {
     pub(crate) direct_reclaims: u64,
     pub(crate) crawler_reclaimed: u64,
     pub(crate) crawler_items_checked: u64,
+    pub(crate) ghost_hits: u64,
 }
 
 /// A locked list. The items in it stay linked, and so keep their keys, while it is held:
@@ -116,9 +119,10 @@ impl std::ops::DerefMut for SegmentGuard<'_> {
 }
 
 impl Lru {
-    pub(crate) fn new() -> Self {
+    /// Lists for classes 0 to `n_classes - 1`.
+    pub(crate) fn new(n_classes: usize) -> Self {
         Self {
-            segments: (0..CLASSES_MAX * Queue::ALL.len()).map(|_| CachePadded::default()).collect(),
+            segments: (0..n_classes * Queue::ALL.len()).map(|_| CachePadded::default()).collect(),
         }
     }
 

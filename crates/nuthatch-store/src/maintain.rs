@@ -163,6 +163,15 @@ impl Inner {
             }
             return moves;
         }
+        if self.is_s3fifo() {
+            while moves < MOVES_MAX {
+                match self.reclaim_s3fifo(class) {
+                    0 => break,
+                    n => moves += n,
+                }
+            }
+            return moves;
+        }
         let mut total_bytes = 0;
         let mut cold_age = 0;
         for queue in [Queue::Hot, Queue::Warm, Queue::Cold] {

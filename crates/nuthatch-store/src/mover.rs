@@ -33,7 +33,7 @@ use crate::config::{AUTOMOVE_WINDOW, Automove, valid_automove_ratio};
 use crate::error::ConfigError;
 use crate::item::{CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole};
 use crate::lru::SegmentGuard;
-use crate::store::{Cause, Inner, Pull};
+use crate::store::{Cause, Inner};
 
 /// Chunks looked at in one step.
 const CHUNKS_PER_STEP: usize = 256;
@@ -383,11 +383,19 @@ impl Inner {
         let none = std::iter::once(ClassFigures::default());
         let all = self.slabs.ladder().iter().map(|class| {
             let usage = self.slabs.usage(class);
-            let cold = self.lru.lock(class, Queue::Cold);
+            // What is evicted next: memcached's COLD, S3-FIFO's WARM (and HOT, whatever its age).
+            let mut evicted = 0;
+            let mut last = Queue::Cold;
+            if self.is_s3fifo() {
+                evicted = self.lru.lock(class, Queue::Hot).stats.evicted;
+                last = Queue::Warm;
+            }
+            let outofmemory = self.lru.lock(class, Queue::Cold).stats.outofmemory;
+            let last = self.lru.lock(class, last);
             ClassFigures {
-                age: cold.tail.map_or(0, |id| now.saturating_sub(self.items.time(id))),
-                evicted: cold.stats.evicted,
-                outofmemory: cold.stats.outofmemory,
+                age: last.tail.map_or(0, |id| now.saturating_sub(self.items.time(id))),
+                evicted: evicted + last.stats.evicted,
+                outofmemory,
                 n_pages: usage.n_pages,
                 chunks_per_page: usage.chunks_per_page,
                 n_free: usage.n_free,
@@ -642,9 +650,7 @@ impl Inner {
         }
         job.may_evict = true;
         for _ in 0..EVICT_TRIES {
-            if self.pull_tail(class, Queue::Cold, Pull::EVICT) == 0 {
-                self.feed_cold(class);
-            }
+            self.give_up_one(class);
             job.spare = self.slabs.take_held(arena, class);
             if job.spare.is_some() {
                 return;

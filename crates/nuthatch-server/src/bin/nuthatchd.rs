@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nuthatch_server::options::{self, Options, Parsed, StoreOptions};
 use nuthatch_server::process::{ProcessError, daemon, exit, limits, pidfile, ports, signals, user};
-use nuthatch_server::store::{Automove, Store};
+use nuthatch_server::store::{Automove, Profile, Store};
 use nuthatch_server::transport::{BindOptions, Bound, ListenAddr, Local, bind};
 use nuthatch_server::{Engine, Server, log};
 use tokio::signal::unix::{SignalKind, signal};
@@ -195,6 +195,7 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         _ => Automove::Eager,
     };
     Store::builder()
+        .profile(Profile::Compat)
         .memory_limit(options.memory_limit)
         .item_size_max(item_size_max)
         .evictions(evict_to_free)

@@ -8,7 +8,8 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use nuthatch_store::types::{Arith, Cas, Clock, Key, StoreMode, Ttl};
 use nuthatch_store::{
-    Commit, ItemGuard, ItemView, Maintenance, MetaArith, MetaDelete, MetaGet, NewItem, Set, Store,
+    Commit, ItemGuard, ItemView, Maintenance, MetaArith, MetaDelete, MetaGet, NewItem, Profile, Set,
+    Store,
 };
 
 /// Operations between two audits.
@@ -17,7 +18,9 @@ const AUDIT_EVERY: usize = 32;
 fuzz_target!(|input: &[u8]| {
     let Some((&settings, mut rest)) = input.split_first() else { return };
     let segmented = settings & 1 == 0;
+    let profile = if settings & 32 == 0 { Profile::Compat } else { Profile::Lean };
     let store = Store::builder()
+        .profile(profile)
         .memory_limit(1 << 20)
         .slab_chunk_max(if settings & 2 == 0 { 64 << 10 } else { 4 << 10 })
         .cas(settings & 4 == 0)

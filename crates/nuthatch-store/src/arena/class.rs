@@ -1,19 +1,25 @@
 //! The ladder of slab classes: which chunk sizes exist, and which one an item needs.
 
 /// One more than the highest class number; class 0 is the global page pool.
-pub(crate) const CLASSES_MAX: usize = 64;
+pub(crate) const CLASSES_MAX: usize = 128;
+
+/// The same for memcached's ladder.
+pub(crate) const COMPAT_CLASSES_MAX: usize = 64;
 
 /// The header that memcached's smallest class is computed with: its ladder is kept, number by
 /// number, although our header is smaller, so that `stats slabs` shows what operators know.
 const LADDER_HEADER_BYTES: usize = 48;
 
-/// The number of a slab class, 1 to 63.
+/// By how much a factor that makes too many classes is raised at a time.
+const LEAN_FACTOR_STEP: f64 = 1.002;
+
+/// The number of a slab class, 1 to 127.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ClassId(u8);
 
 impl ClassId {
     pub(crate) fn new(number: usize) -> Self {
-        assert!((1..CLASSES_MAX).contains(&number), "class numbers are 1 to 63");
+        assert!((1..CLASSES_MAX).contains(&number), "class numbers are 1 to 127");
         Self(number.to_le_bytes()[0])
     }
 
@@ -48,7 +54,7 @@ impl Ladder {
         let mut size = LADDER_HEADER_BYTES + chunk_size_min;
         // The class below the last must be smaller than the last by the factor, and the numbers
         // end at 63 whatever the factor is.
-        while sizes.len() < CLASSES_MAX - 1 && (size as f64) < chunk_max as f64 / factor {
+        while sizes.len() < COMPAT_CLASSES_MAX - 1 && (size as f64) < chunk_max as f64 / factor {
             size = size.next_multiple_of(unit);
             sizes.push(size);
             #[expect(
@@ -73,9 +79,57 @@ impl Ladder {
         page_bytes: usize,
     ) -> Self {
         let rounded = given.iter().map(|size| size.next_multiple_of(unit));
-        let below = rounded.filter(|&size| size < chunk_max).take(CLASSES_MAX - 2);
+        let below = rounded.filter(|&size| size < chunk_max).take(COMPAT_CLASSES_MAX - 2);
         let sizes = std::iter::once(0).chain(below).chain([chunk_max]).collect();
         Self { sizes, page_bytes }
+    }
+
+    /// The lean ladder: from `smallest`, each the factor times the one before, rounded down to
+    /// `unit`, and `chunk_max` last. A size grows to the largest of which as many make a page, so
+    /// that nothing is left over at the end of one but what rounding leaves. Where the numbers
+    /// would not do, the factor is raised until they do.
+    pub(crate) fn lean(
+        smallest: usize,
+        mut factor: f64,
+        chunk_max: usize,
+        unit: usize,
+        page_bytes: usize,
+    ) -> Self {
+        loop {
+            let sizes = Self::lean_sizes(smallest, factor, chunk_max, unit, page_bytes);
+            if sizes.len() <= CLASSES_MAX {
+                return Self { sizes, page_bytes };
+            }
+            factor *= LEAN_FACTOR_STEP;
+        }
+    }
+
+    fn lean_sizes(
+        smallest: usize,
+        factor: f64,
+        chunk_max: usize,
+        unit: usize,
+        page_bytes: usize,
+    ) -> Vec<usize> {
+        let mut sizes = vec![0];
+        let mut size = smallest.next_multiple_of(unit);
+        while size < chunk_max && sizes.len() <= CLASSES_MAX {
+            let per_page = page_bytes / size;
+            let widest = page_bytes / per_page / unit * unit;
+            if widest >= chunk_max {
+                break;
+            }
+            sizes.push(widest);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a cast from float saturates, and ends the loop"
+            )]
+            let next = (widest as f64 * factor) as usize;
+            size = (next / unit * unit).max(widest + unit);
+        }
+        sizes.push(chunk_max);
+        sizes
     }
 
     /// The smallest class whose chunks hold so many bytes; `None` above the last.
@@ -140,9 +194,39 @@ mod tests {
     fn odd_settings_still_end_in_63_classes() {
         for (min, factor, max) in [(1, 1.0001, 1 << 20), (48, 1.08, 1 << 20), (500, 9.0, 1 << 10)] {
             let ladder = Ladder::new(min, factor, max, 8, 1 << 20);
-            assert!(ladder.sizes.len() <= CLASSES_MAX);
+            assert!(ladder.sizes.len() <= COMPAT_CLASSES_MAX);
             assert!(ladder.sizes.is_sorted(), "{:?}", ladder.sizes);
             assert_eq!(ladder.chunk_bytes(ladder.last()), max);
+        }
+    }
+
+    #[test]
+    fn the_lean_ladder_is_fine_and_fills_its_pages() {
+        for page in [64 << 10, 256 << 10, 1 << 20] {
+            let ladder = Ladder::lean(48, 1.08, page / 2, 8, page);
+            assert_eq!(ladder.sizes[1..4], [48, 56, 64]);
+            assert!(ladder.sizes.len() <= CLASSES_MAX);
+            assert!(ladder.sizes.is_sorted_by(|a, b| a < b));
+            assert_eq!(ladder.chunk_bytes(ladder.last()), page / 2);
+            for pair in ladder.sizes[1..].windows(2) {
+                let (size, next) = (pair[0], pair[1]);
+                assert!(page % size < 8 * (page / size), "{size} leaves room for larger chunks");
+                // 8 % more, rounded, and then as wide as the page allows.
+                let widest = page / (page / (size * 108 / 100).max(size + 8));
+                assert!(next <= widest, "{size} {next}");
+            }
+        }
+    }
+
+    #[test]
+    fn odd_lean_settings_still_end_in_127_classes() {
+        for (min, factor, max) in [(32, 1.0001, 1 << 20), (48, 1.01, 4096), (1000, 9.0, 1 << 10)] {
+            for unit in [8, 64] {
+                let ladder = Ladder::lean(min, factor, max, unit, 1 << 20);
+                assert!(ladder.sizes.len() <= CLASSES_MAX);
+                assert!(ladder.sizes.is_sorted_by(|a, b| a < b), "{:?}", ladder.sizes);
+                assert_eq!(ladder.chunk_bytes(ladder.last()), max);
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 
-pub(crate) use class::{CLASSES_MAX, ClassId, Ladder};
+pub(crate) use class::{CLASSES_MAX, COMPAT_CLASSES_MAX, ClassId, Ladder};
 pub(crate) use pages::{Page, PageTable};
 pub(crate) use prefetch::prefetch;
 pub(crate) use slabs::{ChunkUse, Slabs};

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::arena::{CLASSES_MAX, ClassId};
+use crate::arena::{CLASSES_MAX, COMPAT_CLASSES_MAX, ClassId};
 use crate::counters::Counter;
 use crate::item::{FETCHED, Queue};
 use crate::lru::{End, Walker};
@@ -190,7 +190,8 @@ impl Store {
     /// # Errors
     ///
     /// [`CrawlError::Disabled`] while the crawler is off, [`CrawlError::Busy`] while it is under
-    /// way, [`CrawlError::BadClass`] for a class number that is not 1 to 63,
+    /// way, [`CrawlError::BadClass`] for a class number that is not 1 to 63
+    /// (more in a lean store that has more),
     /// [`CrawlError::NothingToCrawl`] when no class is named.
     pub fn crawl(&self, target: CrawlTarget) -> Result<(), CrawlError> {
         let inner = &*self.inner;
@@ -250,7 +251,9 @@ impl Inner {
         if numbers.is_empty() {
             return Err(CrawlError::NothingToCrawl);
         }
-        if numbers.iter().any(|&number| !(1..CLASSES_MAX).contains(&usize::from(number))) {
+        // memcached's numbers are classes whether there is one of that number or not.
+        let end = COMPAT_CLASSES_MAX.max(self.slabs.ladder().last().idx() + 1);
+        if numbers.iter().any(|&number| !(1..end).contains(&usize::from(number))) {
             return Err(CrawlError::BadClass);
         }
         let is_named = |class: &ClassId| numbers.contains(&class.number());

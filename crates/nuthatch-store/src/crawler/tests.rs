@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::types::{Clock, Key, Ttl};
-use crate::{CrawlError, CrawlTarget, Maintenance, Set, Store};
+use crate::{Builder, CrawlError, CrawlTarget, Maintenance, Profile, Set, Store};
 
 const HOUR: u32 = 3600;
 
@@ -16,9 +16,13 @@ fn put(store: &Store, name: &str, ttl: u32) {
     store.set(Key::new(name).unwrap(), b"ok", Set { ttl, ..Set::default() }).unwrap();
 }
 
+fn compat() -> Builder {
+    Store::builder().profile(Profile::Compat).memory_limit(32 << 20)
+}
+
 /// A store in which nothing moves or goes but by the crawler's doing.
 fn flat() -> Store {
-    Store::builder().memory_limit(32 << 20).segmented(false).auto_crawl(false).build().unwrap()
+    compat().segmented(false).auto_crawl(false).build().unwrap()
 }
 
 fn crawl_to_the_end(store: &Store) -> usize {
@@ -162,7 +166,7 @@ fn switching_off_in_the_middle_leaves_no_place_behind() {
 
 /// A store whose maintenance sends the crawler out, and its maintenance.
 fn automatic() -> (Store, Maintenance) {
-    let store = Store::builder().memory_limit(32 << 20).build().unwrap();
+    let store = compat().build().unwrap();
     at(&store, 2);
     let maintenance = Maintenance::new(&store);
     (store, maintenance)
@@ -267,7 +271,7 @@ fn a_store_that_is_told_not_to_never_crawls_by_itself() {
 
 #[test]
 fn the_threads_crawl_when_asked_and_end_when_dropped() {
-    let store = Store::builder().memory_limit(32 << 20).segmented(false).build().unwrap();
+    let store = compat().segmented(false).build().unwrap();
     let maintenance = store.spawn_maintenance().unwrap();
     fill(&store, 10);
     maintenance.clock().advance(60);

@@ -92,6 +92,11 @@ impl Shard {
 }
 
 impl Hash {
+    /// Its bits.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
     /// The tag, not 0.
     #[inline]
     fn tag(self) -> u8 {

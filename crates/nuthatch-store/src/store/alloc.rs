@@ -66,10 +66,7 @@ impl Inner {
             if self.config.slab_reassign && self.slabs.steal_free_page(self.items.arena(), class) {
                 continue;
             }
-            if self.pull_tail(class, Queue::Cold, Pull::EVICT) > 0 {
-                continue;
-            }
-            self.feed_cold(class);
+            self.give_up_one(class);
         }
         let stats = &mut self.lru.lock(class, Queue::Cold).stats;
         stats.direct_reclaims += ALLOC_TRIES;
@@ -80,7 +77,9 @@ impl Inner {
     /// Throws out one item of a class, the one it would give up next for a new one; or brings one
     /// nearer to that.
     pub(crate) fn give_up_one(&self, class: ClassId) {
-        if self.pull_tail(class, Queue::Cold, Pull::EVICT) == 0 {
+        if self.is_s3fifo() {
+            self.evict_s3fifo(class);
+        } else if self.pull_tail(class, Queue::Cold, Pull::EVICT) == 0 {
             self.feed_cold(class);
         }
     }
@@ -88,7 +87,7 @@ impl Inner {
     /// COLD is empty: push HOT down, and WARM where HOT is empty too, until something has arrived.
     /// memcached moves one item a try and leaves WARM to its maintainer, and so may find no memory
     /// in a class that is all active. A flat LRU has only what was there when it was made flat.
-    pub(crate) fn feed_cold(&self, class: ClassId) {
+    fn feed_cold(&self, class: ClassId) {
         for _ in 0..FEED_MOVES_MAX {
             // TEMP gives nothing but where it has been switched off.
             let queues = [Queue::Hot, Queue::Warm, Queue::Temp];
@@ -160,7 +159,11 @@ impl Inner {
             self.drop_ref(id);
             return false;
         }
-        self.link_in_lru(id, cas, stamp);
+        let mut queue = self.first_queue(self.items.expiry(id));
+        if queue == Queue::Hot && self.is_s3fifo() {
+            queue = self.first_queue_s3fifo(id, hash);
+        }
+        self.link_in_lru(id, queue, cas, stamp);
         true
     }
 
@@ -179,15 +182,18 @@ impl Inner {
         self.tell(shard, old, Cause::Replaced);
         let new = new.into_id();
         shard.replace(hash, old, new);
+        let mut queue = self.first_queue(self.items.expiry(new));
+        if queue == Queue::Hot && self.is_s3fifo() {
+            queue = self.next_queue_s3fifo(old);
+        }
         self.unlink_from_lru(old);
-        self.link_in_lru(new, cas, stamp);
+        self.link_in_lru(new, queue, cas, stamp);
     }
 
-    fn link_in_lru(&self, id: ItemId, cas: Cas, stamp: u32) {
+    fn link_in_lru(&self, id: ItemId, queue: Queue, cas: Cas, stamp: u32) {
         let items = &self.items;
         items.set_cas(id, cas);
         items.set_time(id, stamp);
-        let queue = self.first_queue(items.expiry(id));
         items.set_queue(id, queue);
         items.set_state(id, LINKED);
         let bytes = self.items.total_bytes_of(id);

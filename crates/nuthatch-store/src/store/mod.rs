@@ -13,6 +13,7 @@ mod many;
 mod meta;
 mod pull;
 mod room;
+mod s3fifo;
 mod stats;
 mod write;
 mod writer;
@@ -23,18 +24,21 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crossbeam::queue::ArrayQueue;
 use nuthatch_types::{Arith, ArithError, Cas, Clock, Deleted, Key, Ttl, arith};
 
-use crate::ConfigError;
 use crate::arena::{Arena, ClassId, ItemId, Ladder, Layout, Slabs};
 use crate::clock::CoarseClock;
 use crate::config::{Builder, Config};
 use crate::counters::{ClassCounter, Counter, Counters};
 use crate::crawler::Crawler;
+use crate::ghosts::Ghosts;
 use crate::index::{Cursor, Hash, Index, ShardGuard};
-use crate::item::{ACTIVE, Birth, CHAINED, FETCHED, Head, Items, LINKED, Queue, queue_of};
+use crate::item::{
+    ACTIVE, Birth, CHAINED, FETCHED, FREQUENCY_MASK, Head, Items, LINKED, Queue, queue_of,
+};
 use crate::lru::Lru;
 use crate::maintain::Wake;
 use crate::mover::Mover;
 use crate::settings::Settings;
+use crate::{ConfigError, Profile};
 
 pub use compute::{Fetched, Origin};
 pub use dump::{Dump, DumpItem, DumpTarget};
@@ -105,6 +109,7 @@ pub(crate) struct Inner {
     pub(crate) mover: Mover,
     /// Calls maintenance before it is due.
     pub(crate) wake: Wake,
+    pub(crate) ghosts: Ghosts,
     pub(crate) clock: CoarseClock,
     pub(crate) counters: Counters,
     pub(crate) bumps: ArrayQueue<(ItemId, Hash)>,
@@ -148,18 +153,23 @@ impl Store {
         let arena = Arena::reserve(Layout { limit, page_bytes, huge })
             .map_err(|(bytes, source)| ConfigError::Reserve { bytes, source })?;
         let (unit, chunk_max) = (Arena::unit_bytes(limit), config.slab_chunk_max);
-        let ladder = if config.slab_sizes.is_empty() {
-            let (min, factor) = (config.chunk_size_min, config.growth_factor);
-            Ladder::new(min, factor, chunk_max, unit, page_bytes)
-        } else {
+        let (min, factor) = (config.chunk_size_min, config.growth_factor);
+        let items = Items::new(arena, config.cas);
+        let ladder = if !config.slab_sizes.is_empty() {
             Ladder::of_sizes(&config.slab_sizes, chunk_max, unit, page_bytes)
+        } else if config.profile == Profile::Lean {
+            Ladder::lean(items.header_bytes() + min, factor, chunk_max, unit, page_bytes)
+        } else {
+            Ladder::new(min, factor, chunk_max, unit, page_bytes)
         };
+        let n_classes = ladder.last().idx() + 1;
         Ok(Self {
             inner: Arc::new(Inner {
-                items: Items::new(arena, config.cas),
+                items,
                 slabs: Slabs::new(ladder, limit / page_bytes),
                 index: Index::new(config.memory_limit, config.expected_items, random_seed()),
-                lru: Lru::new(),
+                lru: Lru::new(n_classes),
+                ghosts: Ghosts::new(),
                 mover: Mover::new(config.automove, config.automove_ratio, config.automove_window),
                 wake: Wake::default(),
                 clock: CoarseClock::new(),
@@ -569,11 +579,12 @@ impl Inner {
         self.counters.add_class(self.lru_class_in(id, state).idx(), hit_counter(state));
     }
 
-    /// Whether reading an item of this state changes nothing: it is active, and most reads are of
-    /// those.
+    /// Whether reading an item of this state changes nothing: it is active, or was read
+    /// often, and most reads are of those.
     #[inline]
     fn is_settled(&self, state: u32) -> bool {
-        state & ACTIVE != 0 && self.settings.segmented() && self.config.time_to_idle.is_none()
+        let is_noted = state & ACTIVE != 0 || state & FREQUENCY_MASK == FREQUENCY_MASK;
+        is_noted && self.settings.segmented() && self.config.time_to_idle.is_none()
     }
 
     /// Marks an item read; the caller holds its shard lock. The first read sets FETCHED, the next
@@ -587,6 +598,12 @@ impl Inner {
         }
         if self.config.time_to_idle.is_some() && items.time(id) != stamp {
             items.set_time(id, stamp);
+        }
+        if self.is_s3fifo() {
+            if items.count_read(id) {
+                items.set_time(id, stamp);
+            }
+            return;
         }
         let state = items.state(id);
         if state & ACTIVE != 0 {

@@ -11,7 +11,7 @@ use crate::item::{ACTIVE, FETCHED, LINKED, Queue};
 use crate::lru::{SegmentGuard, SegmentStats};
 
 /// How many items are looked at from the tail.
-const TAIL_TRIES: usize = 5;
+pub(crate) const TAIL_TRIES: usize = 5;
 
 /// What pulling may do.
 #[derive(Clone, Copy, Debug)]
@@ -57,15 +57,14 @@ impl Inner {
                 segment.stats.lrutail_reflocked += 1;
             }
             let bytes = items.total_bytes_of(id);
-            if self.is_expired(id) || self.is_flushed(id) {
-                segment.stats.reclaimed += 1;
-                segment.stats.expired_unfetched += u64::from(state & FETCHED == 0);
-                let cause = self.cause_of_death(id);
-                self.unlink_from(&mut segment, &mut shard, hash, id, cause);
+            if self.is_dead(items.head(id)) {
+                self.reclaim(&mut segment, &mut shard, hash, id);
                 moved += 1;
                 continue;
             }
             let to = match queue {
+                // S3-FIFO deals with the living itself.
+                Queue::Hot | Queue::Warm if self.is_s3fifo() => None,
                 Queue::Hot | Queue::Warm if state & ACTIVE != 0 => Some(Queue::Warm),
                 Queue::Hot | Queue::Warm => {
                     let pct = match queue {
@@ -78,13 +77,13 @@ impl Inner {
                 }
                 Queue::Cold if pull.evict => {
                     if self.config.evictions {
-                        self.count_eviction(&mut segment.stats, id);
-                        self.mover.note_eviction(class);
-                        self.unlink_from(&mut segment, &mut shard, hash, id, Cause::Evicted);
+                        self.evict(&mut segment, &mut shard, hash, id);
                         moved += 1;
                     }
                     break;
                 }
+                // What a flat LRU has left behind.
+                Queue::Cold if self.is_s3fifo() => Some(Queue::Warm),
                 Queue::Cold if state & ACTIVE != 0 && self.settings.segmented() => {
                     Some(Queue::Warm)
                 }
@@ -112,6 +111,32 @@ impl Inner {
             return moved;
         }
         moved
+    }
+
+    /// Removes a dead item from its list, which is locked, and the index.
+    pub(crate) fn reclaim(
+        &self,
+        segment: &mut SegmentGuard<'_>,
+        shard: &mut ShardGuard<'_>,
+        hash: Hash,
+        id: ItemId,
+    ) {
+        segment.stats.reclaimed += 1;
+        segment.stats.expired_unfetched += u64::from(self.items.state(id) & FETCHED == 0);
+        self.unlink_from(segment, shard, hash, id, self.cause_of_death(id));
+    }
+
+    /// Removes a living item from its list, which is locked, and the index.
+    pub(crate) fn evict(
+        &self,
+        segment: &mut SegmentGuard<'_>,
+        shard: &mut ShardGuard<'_>,
+        hash: Hash,
+        id: ItemId,
+    ) {
+        self.count_eviction(&mut segment.stats, id);
+        self.mover.note_eviction(self.lru_class(id));
+        self.unlink_from(segment, shard, hash, id, Cause::Evicted);
     }
 
     /// Counts an item that is about to be evicted.

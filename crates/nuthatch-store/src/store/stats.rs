@@ -47,6 +47,9 @@ pub struct StoreStats {
     pub lru_crawler_running: bool,
     /// Items the index can hold before it grows.
     pub index_capacity: u64,
+    /// Memory of the ghosts that S3-FIFO remembers what it evicted by, in bytes; 0 in the compat
+    /// profile.
+    pub ghost_bytes: u64,
     /// Sums over all classes of what [`ClassStats`] tells apart.
     pub totals: ClassStats,
 }
@@ -105,6 +108,8 @@ pub struct ClassStats {
     pub moves_within_lru: u64,
     /// Rounds that stores had to spend making room.
     pub direct_reclaims: u64,
+    /// Items stored again soon after they were evicted unread (lean profile).
+    pub ghost_hits: u64,
 }
 
 /// One LRU queue's figures.
@@ -133,7 +138,7 @@ impl ClassStats {
         sum!(total_pages total_chunks free_chunks number mem_requested evicted evicted_nonzero
             evicted_unfetched evicted_active outofmemory reclaimed expired_unfetched
             lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims
-            crawler_reclaimed crawler_items_checked);
+            crawler_reclaimed crawler_items_checked ghost_hits);
         sum!(counters.hits_to_hot counters.hits_to_warm counters.hits_to_cold
             counters.hits_to_temp counters.cmd_set counters.touch_hits counters.delete_hits
             counters.incr_hits counters.decr_hits counters.cas_hits counters.cas_badval);
@@ -172,6 +177,7 @@ impl Store {
             index_bytes: index_bytes as u64,
             index_capacity: index_capacity as u64,
             lru_crawler_running: self.is_crawling(),
+            ghost_bytes: inner.ghosts.bytes() as u64,
             totals,
         }
     }
@@ -203,9 +209,6 @@ impl Store {
                     };
                     stats.number += segment.n_items as u64;
                     stats.mem_requested += segment.bytes as u64;
-                    if queue == Queue::Cold {
-                        stats.evicted_time = u64::from(segment.stats.evicted_time);
-                    }
                     let SegmentStats {
                         evicted,
                         evicted_nonzero,
@@ -221,8 +224,12 @@ impl Store {
                         direct_reclaims,
                         crawler_reclaimed,
                         crawler_items_checked,
-                        evicted_time: _,
+                        ghost_hits,
+                        evicted_time,
                     } = segment.stats;
+                    // memcached's queues evict from COLD alone.
+                    stats.evicted_time = stats.evicted_time.max(u64::from(evicted_time));
+                    stats.ghost_hits += ghost_hits;
                     stats.evicted += evicted;
                     stats.evicted_nonzero += evicted_nonzero;
                     stats.evicted_unfetched += evicted_unfetched;

@@ -1,17 +1,18 @@
 //! Tests of the engine as a whole.
 
-mod behaviour;
+mod compat;
 mod compute;
 mod dumps;
 mod entry;
 mod index;
+mod lean;
 mod leaving;
 mod ledger;
 mod model;
-mod threads;
+mod s3fifo;
 
 use crate::types::{Clock, Key};
-use crate::{Builder, Store};
+use crate::{Builder, Profile, Store};
 
 /// A Unix time to begin tests at.
 const UNIX_BASE: u64 = 1_700_000_000;
@@ -20,8 +21,9 @@ fn key(text: &str) -> Key<'_> {
     Key::new(text).unwrap()
 }
 
+/// Two pages of memcached's classes.
 fn small() -> Builder {
-    Store::builder().memory_limit(2 << 20)
+    Store::builder().profile(Profile::Compat).memory_limit(2 << 20)
 }
 
 fn at(store: &Store, now: u32) {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::ledger::Ledger;
-use super::{UNIX_BASE, at};
+use super::{UNIX_BASE, at, small};
 use crate::types::{Arith, Cas, Clock, Deleted, ItemFlags, Key, StoreMode, Stored, Ttl, arith};
 use crate::{
     Commit, Counted, CrawlError, CrawlTarget, Dump, DumpItem, DumpTarget, ItemGuard, LruTuning,
-    Maintenance, MetaArith, MetaDelete, MetaGet, NewItem, Set, Store, StoreError, Updated,
+    Maintenance, MetaArith, MetaDelete, MetaGet, NewItem, Profile, Set, Store, StoreError, Updated,
 };
 
 #[derive(Clone, Debug)]
@@ -257,10 +257,11 @@ struct World {
 }
 
 impl World {
-    fn new(segmented: bool, time_to_idle: Option<u32>) -> Self {
+    fn new(profile: Profile, segmented: bool, time_to_idle: Option<u32>) -> Self {
         let ledger = Ledger::default();
         let store = ledger
-            .listen(Store::builder())
+            .listen(small())
+            .profile(profile)
             .time_to_idle(time_to_idle)
             .memory_limit(1 << 20)
             .slab_chunk_max(64 << 10)
@@ -819,8 +820,8 @@ impl World {
     }
 }
 
-fn run(segmented: bool, time_to_idle: Option<u32>, ops: Vec<Op>) {
-    let mut world = World::new(segmented, time_to_idle);
+fn run(profile: Profile, segmented: bool, time_to_idle: Option<u32>, ops: Vec<Op>) {
+    let mut world = World::new(profile, segmented, time_to_idle);
     for op in ops {
         let in_place =
             matches!(op, Op::Count { .. } | Op::MetaCount { .. } | Op::MetaDelete { .. });
@@ -841,20 +842,26 @@ fn run(segmented: bool, time_to_idle: Option<u32>, ops: Vec<Op>) {
 proptest! {
     #[test]
     fn the_store_agrees_with_a_map(ops in proptest::collection::vec(op(), 1..120)) {
-        run(true, None, ops);
+        run(Profile::Compat, true, None, ops);
+    }
+
+    #[test]
+    fn a_lean_store_agrees_with_a_map(ops in proptest::collection::vec(op(), 1..120)) {
+        run(Profile::Lean, true, None, ops);
     }
 
     #[test]
     fn a_flat_lru_agrees_with_a_map(ops in proptest::collection::vec(op(), 1..120)) {
-        run(false, None, ops);
+        run(Profile::Compat, false, None, ops);
     }
 
     #[test]
     fn a_store_of_which_the_idle_die_agrees_with_a_map(
+        profile in prop_oneof![Just(Profile::Lean), Just(Profile::Compat)],
         segmented in any::<bool>(),
         time_to_idle in 3..12u32,
         ops in proptest::collection::vec(op(), 1..120),
     ) {
-        run(segmented, Some(time_to_idle), ops);
+        run(profile, segmented, Some(time_to_idle), ops);
     }
 }
