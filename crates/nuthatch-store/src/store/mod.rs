@@ -204,6 +204,18 @@ impl Store {
 
     /// Says what time it is. Readings must not go back; a reading lets items expire and a flush
     /// that was asked for later come due.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::{Clock, Key, Ttl}};
+    /// # let store = Store::builder().build()?;
+    /// let at = |now| store.set_clock(Clock { now, unix_base: 1_700_000_000 });
+    /// at(100);
+    /// let key = Key::new("token")?;
+    /// store.set(key, b"secret", Set { ttl: Ttl::secs(60), ..Set::default() })?;
+    /// at(160);
+    /// assert!(!store.contains(key));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_clock(&self, clock: Clock) {
         self.inner.clock.set(clock);
         self.inner.flush_if_due();
@@ -218,6 +230,16 @@ impl Store {
     ///
     /// `f` runs under the lock of the item's index shard: it should copy or
     /// [`pin`](Item::pin), and must not call the store, which could wait for that very lock.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::Key};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("numbers")?;
+    /// store.set(key, &[1, 2, 3], Set::default())?;
+    /// let sum = store.get(key, |item| item.pieces().flatten().sum::<u8>());
+    /// assert_eq!(sum, Some(6));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         self.get_hashed(self.inner.index.hash(key.as_bytes()), key, f)
     }
@@ -250,6 +272,16 @@ impl Store {
 
     /// Looks an item up, gives it a new life span, calls `f` with it, and marks it read (`gat`).
     /// As for [`get`](Self::get), `f` must not call the store.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::{Key, Ttl}};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("session")?;
+    /// store.set(key, b"...", Set { ttl: Ttl::secs(5), ..Set::default() })?;
+    /// let length = store.get_and_touch(key, Ttl::secs(600), |item| item.len());
+    /// assert_eq!(length, Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get_and_touch<R>(
         &self,
         key: Key<'_>,
@@ -284,6 +316,16 @@ impl Store {
 
     /// Looks at an item and its standing without marking it read or counting it; `f` must not call
     /// the store.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::{Key, Ttl}};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("page")?;
+    /// store.set(key, b"...", Set { ttl: Ttl::secs(5), ..Set::default() })?;
+    /// let standing = store.peek(key, |_, hit| (hit.was_fetched, hit.ttl_before));
+    /// assert_eq!(standing, Some((false, Some(5))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn peek<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>, MetaHit) -> R) -> Option<R> {
         let inner = &*self.inner;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
@@ -341,11 +383,31 @@ impl Store {
     }
 
     /// Gives an item a new life span and marks it read; false when there is none.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::{Key, Ttl}};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("session")?;
+    /// assert!(!store.touch(key, Ttl::secs(600)));
+    /// store.set(key, b"...", Set { ttl: Ttl::secs(5), ..Set::default() })?;
+    /// assert!(store.touch(key, Ttl::secs(600)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn touch(&self, key: Key<'_>, ttl: Ttl) -> bool {
         self.get_and_touch(key, ttl, |_| ()).is_some()
     }
 
     /// Removes an item.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::{Deleted, Key}};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("page")?;
+    /// store.set(key, b"...", Set::default())?;
+    /// assert_eq!(store.delete(key), Deleted::Deleted);
+    /// assert_eq!(store.delete(key), Deleted::NotFound);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete(&self, key: Key<'_>) -> Deleted {
         let inner = &*self.inner;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
@@ -370,6 +432,16 @@ impl Store {
 
     /// Counts an item's decimal value up or down. The new number takes the old one's place where
     /// it stands if it fits, padded with spaces.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Counted, Set, Store, types::{Arith, Key}};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("visits")?;
+    /// assert_eq!(store.count(key, Arith::Incr, 1), Counted::NotFound);
+    /// store.set(key, b"41", Set::default())?;
+    /// assert!(matches!(store.count(key, Arith::Incr, 1), Counted::Value(42, _)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn count(&self, key: Key<'_>, direction: Arith, delta: u64) -> Counted {
         let inner = &*self.inner;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
@@ -385,6 +457,16 @@ impl Store {
     /// looked at, or by maintenance. A flush asked for later replaces one that is still to come.
     /// A moment that has passed is now; one before the clock began flushes nothing, as in
     /// memcached.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::Key};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("page")?;
+    /// store.set(key, b"...", Set::default())?;
+    /// store.flush_all(None);
+    /// assert!(!store.contains(key));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn flush_all(&self, when: Option<Ttl>) {
         let inner = &*self.inner;
         let clock = inner.clock.read();

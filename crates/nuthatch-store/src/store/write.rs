@@ -147,6 +147,18 @@ impl Store {
     ///
     /// As [`reserve`](Self::reserve) and [`Reservation::commit`]. An old item of that key is left
     /// alone; [`discard`](Self::discard) it where the old value must not outlive the failure.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::{Key, Stored}};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("page")?;
+    /// let first = store.set(key, b"one", Set::default())?;
+    /// // Only if nobody has stored anything since.
+    /// let compare = Set { compare: Some(first.cas), ..Set::default() };
+    /// assert_eq!(store.set(key, b"two", compare)?.stored, Stored::Stored);
+    /// assert_eq!(store.set(key, b"three", compare)?.stored, Stored::Exists);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set(&self, key: Key<'_>, value: &[u8], set: Set) -> Result<Committed, StoreError> {
         let item = NewItem { flags: set.flags, ttl: set.ttl, key_is_binary: false };
         let commit = Commit { mode: set.mode, compare: set.compare, ..Commit::default() };
@@ -178,6 +190,25 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::TooLarge`] or [`StoreError::NoMemory`].
+    ///
+    /// ```
+    /// # use std::io::Read;
+    /// # use nuthatch_store::{Commit, NewItem, Store, types::{Key, Ttl}};
+    /// # let store = Store::builder().build()?;
+    /// let mut source: &[u8] = b"a value that arrives in pieces";
+    /// let key = Key::new("upload")?;
+    /// let mut place = store.reserve(key, NewItem::from(Ttl::secs(60)), source.len())?;
+    /// while place.left() > 0 {
+    ///     let n = source.read(place.space())?;
+    ///     if n == 0 {
+    ///         break; // out of memory, or of source
+    ///     }
+    ///     place.filled(n);
+    /// }
+    /// place.commit(Commit::default())?;
+    /// assert_eq!(store.get_vec(key).map(|value| value.len()), Some(30));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reserve(
         &self,
         key: Key<'_>,
