@@ -92,8 +92,8 @@ pub struct Store {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What the handles share. Lock order: shard, LRU queue, slab class, page pool; against the order
-/// only by `try_lock`.
+/// What the handles share. Lock order: the crawler's state, shard, LRU queue, slab class, page pool;
+/// against the order only by `try_lock`.
 #[derive(Debug)]
 pub(crate) struct Inner {
     /// The settings that stay as they were built. Those that change are in `settings`, `slabs` and

@@ -9,7 +9,9 @@ mod lean;
 mod leaving;
 mod ledger;
 mod model;
+mod modes;
 mod s3fifo;
+mod threads;
 
 use crate::types::{Clock, Key};
 use crate::{Builder, Profile, Store};
