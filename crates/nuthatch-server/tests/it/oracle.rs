@@ -23,6 +23,12 @@ fn memcached() -> Option<(PathBuf, Version)> {
     Some((path, version))
 }
 
+/// The memcached to compare with, if it is of the version whose behaviour ours is, or newer.
+pub(crate) fn current_memcached() -> Option<PathBuf> {
+    let (path, version) = memcached()?;
+    (version >= Version::parse(OURS).unwrap()).then_some(path)
+}
+
 #[test]
 fn random_commands_are_answered_alike() {
     let Some((path, version)) = memcached() else { return skip("there is no memcached") };
