@@ -341,7 +341,7 @@ impl Inner {
     /// Begins the most urgent move; false when there is none.
     fn find_move(&self, state: &mut State) -> bool {
         let pool = self.slabs.pool();
-        if pool.n_held > pool.n_held_max {
+        if pool.is_over() {
             return self
                 .give_up_source()
                 .is_some_and(|from| self.begin_move(state, Move { from, to: None }, true, true));

@@ -66,6 +66,9 @@ struct Pool {
     n_held: usize,
     /// How many may have; each class may have its first one beyond that.
     n_held_max: usize,
+    /// How many have it beyond that as the first of their class, since the limit was last set. As
+    /// in memcached these stay: a class that is new does not cost another one a page.
+    n_excused: usize,
 }
 
 /// What a class holds, for statistics and decisions.
@@ -93,9 +96,16 @@ pub(crate) struct PoolUsage {
     pub(crate) n_held: usize,
     /// How many the limit allows.
     pub(crate) n_held_max: usize,
+    /// How many of those beyond it are the first of their class.
+    pub(crate) n_excused: usize,
 }
 
 impl PoolUsage {
+    /// Whether pages are to be taken from classes to come down to the limit.
+    pub(crate) fn is_over(&self) -> bool {
+        self.n_held > self.n_held_max + self.n_excused
+    }
+
     /// Whether no page can be had but by taking it from a class.
     pub(crate) fn is_used_up(&self) -> bool {
         self.n_held >= self.n_held_max
@@ -123,6 +133,7 @@ impl Slabs {
                 next: 0,
                 n_held: 0,
                 n_held_max: n_pages_max,
+                n_excused: 0,
             }),
             n_pages_free: AtomicUsize::new(0),
         }
@@ -230,6 +241,7 @@ impl Slabs {
             }
             None => return None,
         };
+        pool.n_excused += usize::from(pool.n_held >= pool.n_held_max);
         pool.n_held += 1;
         Some(page)
     }
@@ -356,7 +368,9 @@ impl Slabs {
 
     /// Changes how many pages may have memory.
     pub(crate) fn set_limit(&self, n_pages_max: usize) {
-        self.pool.lock().n_held_max = n_pages_max;
+        let pool = &mut *self.pool.lock();
+        pool.n_held_max = n_pages_max;
+        pool.n_excused = 0;
     }
 
     /// Gives pages of the pool back to the system, at most so many, while there are more with
@@ -371,6 +385,7 @@ impl Slabs {
             arena.give_back(page);
             pool.absent.push(page);
             pool.n_held -= 1;
+            pool.n_excused = pool.n_excused.min(pool.n_held.saturating_sub(pool.n_held_max));
         }
         max
     }
@@ -378,7 +393,8 @@ impl Slabs {
     /// What the pool holds now.
     pub(crate) fn pool(&self) -> PoolUsage {
         let pool = self.pool.lock();
-        PoolUsage { n_free: pool.free.len(), n_held: pool.n_held, n_held_max: pool.n_held_max }
+        let Pool { n_held, n_held_max, n_excused, .. } = *pool;
+        PoolUsage { n_free: pool.free.len(), n_held, n_held_max, n_excused }
     }
 
     /// What a class holds now.
@@ -587,10 +603,10 @@ mod tests {
         assert_eq!(slabs.drain(&arena, class, true), Some(1));
         assert!(slabs.is_drained(&arena, class));
         slabs.finish_drain(&arena, class, None);
-        assert_eq!(slabs.pool(), PoolUsage { n_free: 1, n_held: 3, n_held_max: 3 });
+        assert_eq!(slabs.pool(), PoolUsage { n_free: 1, n_held: 3, n_held_max: 3, n_excused: 0 });
         slabs.set_limit(2);
         assert_eq!(slabs.release_excess(&arena, 10), 1);
-        assert_eq!(slabs.pool(), PoolUsage { n_free: 0, n_held: 2, n_held_max: 2 });
+        assert_eq!(slabs.pool(), PoolUsage { n_free: 0, n_held: 2, n_held_max: 2, n_excused: 0 });
         assert_eq!(slabs.take(&arena, class), None);
         slabs.set_limit(3);
         assert!(slabs.take(&arena, class).is_some());
