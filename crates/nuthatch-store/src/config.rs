@@ -385,6 +385,12 @@ impl Builder {
         (config, listener)
     }
 
+    /// The settings that [`build`](Self::build) would take, not yet looked at: the profile's
+    /// where nothing else has been asked for.
+    pub fn config(&self) -> Config {
+        self.clone().resolve().0
+    }
+
     /// Builds the store: reserves its address range and takes the first index memory.
     ///
     /// # Errors

@@ -507,12 +507,11 @@ impl Inner {
         match status {
             Status::Free => 0,
             Status::Moved(bytes) => bytes,
-            Status::NoMemory => {
-                stats.busy_nomem.fetch_add(1, Relaxed);
-                job.n_busy += 1;
-                0
-            }
-            Status::Busy | Status::Active | Status::Floating | Status::Locked => {
+            Status::NoMemory
+            | Status::Busy
+            | Status::Active
+            | Status::Floating
+            | Status::Locked => {
                 job.n_busy += 1;
                 0
             }
@@ -645,6 +644,7 @@ impl Inner {
             job.spare = self.slabs.take(arena, class);
             return;
         }
+        self.mover.stats.busy_nomem.fetch_add(1, Relaxed);
         if !(job.may_evict || self.slabs.pool().n_free == 0) || !self.config.evictions {
             return;
         }

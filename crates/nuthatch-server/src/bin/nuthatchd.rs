@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nuthatch_server::options::{self, Options, Parsed, StoreOptions};
 use nuthatch_server::process::{ProcessError, daemon, exit, limits, pidfile, ports, signals, user};
-use nuthatch_server::store::{Automove, Profile, Store};
+use nuthatch_server::store::types::limits::PAGE_BYTES;
+use nuthatch_server::store::{Automove, Store};
 use nuthatch_server::transport::{BindOptions, Bound, ListenAddr, Local, bind};
 use nuthatch_server::{Engine, Server, log};
 use tokio::signal::unix::{SignalKind, signal};
@@ -165,6 +166,7 @@ fn listen(options: &Options) -> Result<Vec<Bound>, Failure> {
 
 fn build_store(options: &Options) -> Result<Store, Failure> {
     let StoreOptions {
+        profile,
         item_size_max,
         evict_to_free,
         growth_factor,
@@ -195,7 +197,8 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         _ => Automove::Eager,
     };
     Store::builder()
-        .profile(Profile::Compat)
+        .profile(profile)
+        .page_bytes(PAGE_BYTES)
         .memory_limit(options.memory_limit)
         .item_size_max(item_size_max)
         .evictions(evict_to_free)

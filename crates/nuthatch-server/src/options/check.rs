@@ -1,14 +1,35 @@
 //! The rules that join several options, applied once the whole command line is read; in
 //! memcached's order, so that the same mistake gets the same message.
 
+use nuthatch_store::{Profile, Store};
 use nuthatch_types::limits::{ITEM_SIZE_DEFAULT, ITEM_SIZE_MAX, ITEM_SIZE_MIN, PAGE_BYTES};
 
 use super::{HOT_WARM_PCT_MAX, Options, UsageError, draft::Draft};
 
 /// Makes a draft into options, or says what does not fit.
 pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
-    let Draft { mut options, slab_chunk_max_given, slab_sizes } = draft;
+    let Draft {
+        mut options,
+        slab_chunk_max_given,
+        growth_factor_given,
+        chunk_size_min_given,
+        hot_lru_pct_given,
+        slab_sizes,
+    } = draft;
     let store = &mut options.store;
+    if store.profile == Profile::Lean {
+        // What the engine itself takes in that profile, where nothing else was asked for.
+        let lean = Store::builder().profile(Profile::Lean).config();
+        if !growth_factor_given {
+            store.growth_factor = lean.growth_factor;
+        }
+        if !chunk_size_min_given {
+            store.chunk_size_min = lean.chunk_size_min;
+        }
+        if !hot_lru_pct_given {
+            store.hot_lru_pct = lean.hot_lru_pct;
+        }
+    }
     let item_size = store.item_size_max;
 
     if item_size < ITEM_SIZE_MIN {

@@ -11,6 +11,10 @@ pub(super) struct Draft {
     pub(super) options: Options,
     /// `-o slab_chunk_max` was given: no other flag may choose the chunk size.
     pub(super) slab_chunk_max_given: bool,
+    /// `-f`, `-n` and `-o hot_lru_pct` were given: the profile does not choose them.
+    pub(super) growth_factor_given: bool,
+    pub(super) chunk_size_min_given: bool,
+    pub(super) hot_lru_pct_given: bool,
     /// `-o slab_sizes` as it was given: what it may say depends on other flags.
     pub(super) slab_sizes: Option<String>,
 }

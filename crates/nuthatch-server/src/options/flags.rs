@@ -245,6 +245,7 @@ pub(super) const FLAGS: &[Flag] = &[
                 return Err(UsageError::value("Factor must be greater than 1"));
             }
             draft.options.store.growth_factor = factor;
+            draft.growth_factor_given = true;
             Ok(())
         }),
     },
@@ -256,6 +257,7 @@ pub(super) const FLAGS: &[Flag] = &[
         action: Action::Take("bytes", |draft, value| {
             let bytes: u32 = positive(value, "Chunk size must be greater than 0")?;
             draft.options.store.chunk_size_min = bytes as usize;
+            draft.chunk_size_min_given = true;
             Ok(())
         }),
     },

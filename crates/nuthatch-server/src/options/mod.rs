@@ -38,6 +38,7 @@ mod tests;
 
 use std::{ffi::OsString, path::PathBuf};
 
+use nuthatch_store::Profile;
 use nuthatch_types::limits;
 
 use crate::process::exit;
@@ -153,6 +154,8 @@ pub struct Options {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StoreOptions {
+    /// `-o profile`: laid out as memcached is, or as an embedded store is.
+    pub profile: Profile,
     /// `-I`: the largest item in bytes, header and key included.
     pub item_size_max: usize,
     /// `-M` clears it: when memory is full an old item makes room for the new one.
@@ -246,6 +249,7 @@ impl Default for Options {
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
+            profile: Profile::Compat,
             item_size_max: limits::ITEM_SIZE_DEFAULT,
             evict_to_free: true,
             growth_factor: GROWTH_FACTOR_DEFAULT,

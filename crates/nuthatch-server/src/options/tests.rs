@@ -255,6 +255,21 @@ fn no_modern_is_the_defaults_of_1_4() {
 }
 
 #[test]
+fn a_profile_chooses_what_nothing_else_does() {
+    let shape = |line| {
+        let store = run(line).unwrap().store;
+        (store.growth_factor, store.chunk_size_min, store.hot_lru_pct)
+    };
+    assert_eq!(shape("-o profile=compat"), (1.25, 48, 20));
+    assert_eq!(shape("-o profile=lean"), (1.08, 16, 10));
+    assert_eq!(shape("-f 1.5 -o profile=lean,hot_lru_pct=30"), (1.5, 16, 30));
+    assert_eq!(shape("-o profile=lean -n 100"), (1.08, 100, 10));
+    assert_eq!(shape("-o profile=lean,profile=compat"), (1.25, 48, 20));
+    refused("-o profile", 1, "Missing profile argument");
+    refused("-o profile=fast", 1, "Unknown profile (compat, lean)");
+}
+
+#[test]
 fn slab_sizes_ascend() {
     let sizes = |line| run(line).unwrap().store.slab_sizes;
     assert_eq!(sizes("-o slab_sizes=100-109-524288"), [100, 109, 524_288]);

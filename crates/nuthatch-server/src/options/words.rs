@@ -5,6 +5,7 @@
 
 use std::str::FromStr;
 
+use nuthatch_store::Profile;
 use nuthatch_types::limits;
 
 use super::{
@@ -131,6 +132,21 @@ pub(super) const WORDS: &[Word] = &[
                         "Unknown hash_algorithm option (jenkins, murmur3, xxh3)",
                     ));
                 }
+            };
+            Ok(())
+        }),
+    },
+    Word {
+        name: "profile",
+        doc: "compat: memcached's slab classes and LRU; lean: finer classes, smaller\n\
+              items, and S3-FIFO to choose what is evicted",
+        default: Some(|_| "compat".to_owned()),
+        action: WordAction::Take(|draft, value| {
+            draft.options.store.profile = match value {
+                Some("compat") => Profile::Compat,
+                Some("lean") => Profile::Lean,
+                None => return Err(missing("profile argument")),
+                Some(_) => return Err(UsageError::value("Unknown profile (compat, lean)")),
             };
             Ok(())
         }),
@@ -290,6 +306,7 @@ pub(super) const WORDS: &[Word] = &[
         default: Some(|options| options.store.hot_lru_pct.to_string()),
         action: WordAction::Take(|draft, value| {
             draft.options.store.hot_lru_pct = percent("hot_lru_pct", value)?;
+            draft.hot_lru_pct_given = true;
             Ok(())
         }),
     },

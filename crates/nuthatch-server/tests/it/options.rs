@@ -182,6 +182,23 @@ fn f_n_and_chunk_options_shape_the_slabs() {
 }
 
 #[test]
+fn a_lean_profile_serves_the_same_with_other_slabs() {
+    let daemon = start(["-m", "8", "-o", "profile=lean"]);
+    let mut client = Client::of(&daemon);
+    assert_eq!(client.set("a", b"x"), "STORED");
+    assert_eq!(client.stat("stats settings", "growth_factor"), "1.08");
+    let smallest: u64 = client.stat("stats slabs", "1:chunk_size").parse().unwrap();
+    assert!(smallest < 96, "{smallest}");
+    let value = vec![b'x'; 70_000];
+    for i in 0..200 {
+        assert_eq!(client.set(&format!("k{i}"), &value), "STORED");
+    }
+    assert!(client.number("evictions") > 0);
+    assert_eq!(client.get("k199").as_deref(), Some(&value[..]));
+    assert_eq!(client.ask("lru_crawler metadump hash"), "OK");
+}
+
+#[test]
 fn nothing_of_a_value_is_logged() {
     for level in ["-v", "-vv", "-vvv"] {
         let daemon = start([level]);
