@@ -74,6 +74,9 @@ impl Store {
         }
         assert_eq!(n_listed, linked.len(), "every item is in one list");
         inner.ghosts.audit();
+        if let Some(rings) = &inner.rings {
+            rings.audit();
+        }
 
         // Chunks: each is free, in an item, in a chain, or held by the caller.
         let mut used = HashSet::new();

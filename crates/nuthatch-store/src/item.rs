@@ -88,6 +88,9 @@ const FREQUENCY_SHIFT: u32 = 28;
 /// in the lean profile only.
 pub(crate) const FREQUENCY_MASK: u32 = 0b11 << FREQUENCY_SHIFT;
 
+/// What says which list of its class an item is in.
+pub(crate) const PLACE_MASK: u32 = IN_LIST | QUEUE_MASK | CHAINED;
+
 /// The longest value that the length word can say: the largest chunk is a page, 2^20.
 const VALUE_LEN_MAX: usize = (1 << 24) - 1;
 

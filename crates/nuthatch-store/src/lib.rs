@@ -21,6 +21,7 @@ mod lru;
 mod maintain;
 mod mover;
 mod refs;
+mod rings;
 mod settings;
 mod store;
 #[cfg(all(test, not(loom)))]

@@ -73,7 +73,8 @@ impl Maintenance {
             MoverDue::Idle => PAUSE_MS_MAX,
             MoverDue::InMs(due) => due,
         };
-        Duration::from_millis(self.step_lru(passed_ms).min(moving_ms))
+        let expiring_ms = if inner.expire_due() { PAUSE_MS_MIN } else { PAUSE_MS_MAX };
+        Duration::from_millis(self.step_lru(passed_ms).min(moving_ms).min(expiring_ms))
     }
 
     /// The LRU's part of a step; says when it wants the next, in milliseconds.

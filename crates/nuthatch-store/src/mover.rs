@@ -566,6 +566,7 @@ impl Inner {
         }
         shard.replace(hash, id, to);
         list.replace(items, id, to);
+        self.note_deadline(to);
         items.clear_state(id, LINKED);
         self.drop_ref(id);
         self.mover.stats.rescues.fetch_add(1, Relaxed);

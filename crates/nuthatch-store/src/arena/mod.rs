@@ -266,6 +266,11 @@ impl Arena {
         ItemId(NonZeroU32::MIN.checked_add(units).expect("the last page is never committed"))
     }
 
+    /// Where in its page a chunk begins, in bytes.
+    pub(crate) fn offset_in_page(&self, id: ItemId) -> usize {
+        self.offset(id) & (self.page_bytes() - 1)
+    }
+
     /// The page a chunk lies in.
     #[inline]
     pub(crate) fn page_of(&self, id: ItemId) -> u32 {

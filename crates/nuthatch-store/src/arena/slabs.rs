@@ -426,6 +426,22 @@ impl Slabs {
         crate::item::chain_owner(arena, id, state).map_or(ChunkUse::Item, ChunkUse::Chain)
     }
 
+    /// The class and state word of the chunk that an id, kept without lock or reference, names; a
+    /// moment later they may be others. `None` if no chunk begins there any more.
+    pub(crate) fn state_at(&self, arena: &Arena, id: ItemId) -> Option<(ClassId, u32)> {
+        let number = arena.page_of(id);
+        let class = arena.class_of(number)?;
+        let _state = self.classes[class.idx()].lock();
+        // A page that is this class's under its lock has this class's chunks.
+        if arena.class_of(number) != Some(class) {
+            return None;
+        }
+        let (offset, chunk_bytes) = (arena.offset_in_page(id), self.ladder.chunk_bytes(class));
+        let n_cut = arena.page(number).n_cut.load(Relaxed) as usize;
+        let is_chunk = offset.is_multiple_of(chunk_bytes) && offset / chunk_bytes < n_cut;
+        is_chunk.then(|| (class, arena.word(id, STATE_WORD).load(Acquire)))
+    }
+
     fn chunks(&self, class: ClassId) -> u32 {
         u32::try_from(self.ladder.chunks_per_page(class)).expect("a page has at most 2^20 chunks")
     }

@@ -198,6 +198,7 @@ impl Inner {
         items.set_state(id, LINKED);
         let bytes = self.items.total_bytes_of(id);
         self.lru.lock(self.lru_class(id), queue).push_head(items, id, bytes);
+        self.note_deadline(id);
         self.counters.add(Counter::TotalItems);
     }
 

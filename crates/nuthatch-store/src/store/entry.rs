@@ -261,7 +261,7 @@ impl Store {
                 inner.counters.add(Counter::Touches);
                 inner.counters.add_class(class_of(id), ClassCounter::TouchHits);
                 inner.bump(id, hash, stamp);
-                inner.items.set_expiry(id, ttl.deadline(inner.clock.read()));
+                inner.set_deadline(id, ttl.deadline(inner.clock.read()));
                 Updated::Touched(inner.items.cas(id))
             }
             (Decision::Remove, None) => {

@@ -163,7 +163,7 @@ impl Store {
         let expiry_before = items.expiry(id);
         if let Some(ttl) = ask.touch {
             if !(was_made && ask.vivify_after_touch) {
-                items.set_expiry(id, ttl.deadline(clock));
+                inner.set_deadline(id, ttl.deadline(clock));
             }
             inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::TouchHits);
         } else {
@@ -220,7 +220,7 @@ impl Store {
         }
         if ask.mark_stale {
             if let Some(deadline) = deadline {
-                items.set_expiry(id, deadline);
+                inner.set_deadline(id, deadline);
             }
             items.set_state(id, STALE);
             // Whoever reads it next may win it.
@@ -279,7 +279,7 @@ impl Store {
         if let Some(ttl) = ask.touch
             && !(was_made && ask.vivify_after_touch)
         {
-            items.set_expiry(id, ttl.deadline(clock));
+            inner.set_deadline(id, ttl.deadline(clock));
         }
         let ttl_after = inner.ttl_left(items.expiry(id));
         MetaNumber { counted, ttl_before, ttl_after, was_made }

@@ -5,6 +5,7 @@ pub(crate) mod closures;
 mod compute;
 mod dump;
 mod entry;
+mod expire;
 mod flights;
 mod guard;
 mod iter;
@@ -37,6 +38,7 @@ use crate::item::{
 use crate::lru::Lru;
 use crate::maintain::Wake;
 use crate::mover::Mover;
+use crate::rings::Rings;
 use crate::settings::Settings;
 use crate::{ConfigError, Profile};
 
@@ -110,6 +112,8 @@ pub(crate) struct Inner {
     /// Calls maintenance before it is due.
     pub(crate) wake: Wake,
     pub(crate) ghosts: Ghosts,
+    /// Where expired items are taken away when their time comes.
+    pub(crate) rings: Option<Rings>,
     pub(crate) clock: CoarseClock,
     pub(crate) counters: Counters,
     pub(crate) bumps: ArrayQueue<(ItemId, Hash)>,
@@ -170,6 +174,7 @@ impl Store {
                 index: Index::new(config.memory_limit, config.expected_items, random_seed()),
                 lru: Lru::new(n_classes),
                 ghosts: Ghosts::new(),
+                rings: config.proactive_expiry.then(|| Rings::new(limit)),
                 mover: Mover::new(config.automove, config.automove_ratio, config.automove_window),
                 wake: Wake::default(),
                 clock: CoarseClock::new(),
@@ -309,7 +314,7 @@ impl Store {
         };
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::TouchHits);
         inner.bump(id, hash, stamp);
-        inner.items.set_expiry(id, ttl.deadline(inner.clock.read()));
+        inner.set_deadline(id, ttl.deadline(inner.clock.read()));
         let item = Item::new(&self.inner, inner.items.view(id, shard));
         Some(closures::lend(&inner.index, || f(item)))
     }

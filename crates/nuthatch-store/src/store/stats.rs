@@ -50,6 +50,8 @@ pub struct StoreStats {
     /// Memory of the ghosts that S3-FIFO remembers what it evicted by, in bytes; 0 in the compat
     /// profile.
     pub ghost_bytes: u64,
+    /// Memory of the rings that say which items expire when, in bytes; 0 without them.
+    pub ring_bytes: u64,
     /// Sums over all classes of what [`ClassStats`] tells apart.
     pub totals: ClassStats,
 }
@@ -177,6 +179,7 @@ impl Store {
             index_bytes: index_bytes as u64,
             index_capacity: index_capacity as u64,
             lru_crawler_running: self.is_crawling(),
+            ring_bytes: inner.rings.as_ref().map_or(0, |rings| rings.bytes() as u64),
             ghost_bytes: inner.ghosts.bytes() as u64,
             totals,
         }

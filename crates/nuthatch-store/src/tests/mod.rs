@@ -4,6 +4,7 @@ mod compat;
 mod compute;
 mod dumps;
 mod entry;
+mod expiry;
 mod index;
 mod lean;
 mod leaving;

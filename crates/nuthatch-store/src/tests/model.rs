@@ -778,13 +778,14 @@ impl World {
 
     fn store_op(&mut self, number: u8, entry: Option<Entry>, set: Set, value: Vec<u8>) {
         let name = [b'k', b'a' + number];
+        let evicted = self.store.stats().totals.evicted;
         let done = match self.store.set(Key::new(&name).unwrap(), &value, set) {
             Ok(done) => done,
             Err(error) => return self.refused(error, value.len()),
         };
         let expiry = self.deadline(set.ttl);
         let differs = |entry: &Entry| set.compare.is_some_and(|compare| compare.0 != entry.cas);
-        let (expected, becomes) = match (set.mode, entry) {
+        let outcome = |entry: Option<Entry>, value: Vec<u8>| match (set.mode, entry) {
             (StoreMode::Set | StoreMode::Replace, None) if set.compare.is_some() => {
                 (Stored::NotFound, None)
             }
@@ -803,6 +804,11 @@ impl World {
                 (Stored::Stored, Some(([value, entry.value].concat(), entry.flags, entry.expiry)))
             }
         };
+        let (mut expected, mut becomes) = outcome(entry, value.clone());
+        if done.stored != expected && self.store.stats().totals.evicted > evicted {
+            // The old item made room for the new one.
+            (expected, becomes) = outcome(None, value);
+        }
         if done.stored == Stored::NotStored && expected == Stored::Stored {
             // No memory, or too large, for the sum of the two.
             assert!(matches!(set.mode, StoreMode::Append | StoreMode::Prepend));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nuthatch_store::types::{Clock, Key, Ttl};
-use nuthatch_store::{Item, Maintenance, MaintenanceThread, Set, Store};
+use nuthatch_store::{Item, Maintenance, MaintenanceThread, Profile, Set, Store};
 use parking_lot::Mutex;
 
 use crate::Result;
@@ -66,7 +66,8 @@ fn build(name: &str, limit: usize) -> Result<Store> {
     let (profile, huge_pages) =
         name.strip_suffix("-huge").map_or((name, false), |profile| (profile, true));
     let builder = match profile {
-        "nuthatch-compat" => Store::builder(),
+        "nuthatch-compat" => Store::builder().profile(Profile::Compat),
+        "nuthatch-lean" => Store::builder(),
         _ => return Err(format!("no engine {name}").into()),
     };
     let builder = builder.memory_limit(limit).item_size_max(limit.min(ITEM_SIZE_MAX));
