@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use crate::Store;
-use crate::item::{CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole};
+use crate::item::{CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole, chain_owner};
 
 impl Store {
     /// Every item in the index, the dead included: CAS number and value by key.
@@ -90,6 +90,8 @@ impl Store {
             assert_eq!(view.pieces().map(<[u8]>::len).sum::<usize>(), len, "a chain is complete");
             while let Some(chunk) = next {
                 assert!(used.insert(chunk), "a chunk is in one chain");
+                let owner = chain_owner(items.arena(), chunk, items.state(chunk));
+                assert_eq!(owner, Some(id), "a link knows its item");
                 next = items.chain_next(chunk);
             }
         }
@@ -101,7 +103,8 @@ impl Store {
                 assert!(!used.contains(&id), "a chunk is free or used");
             });
             let n_used = used.iter().filter(|&&id| items.arena().class(id) == class).count();
-            let n_gone = usage.n_chunks() - usage.n_free;
+            let n_drained = inner.slabs.count_drained(items.arena(), class);
+            let n_gone = usage.n_chunks() - usage.n_free - n_drained;
             assert!(n_used <= n_gone, "class {}: {n_used} of {n_gone}", class.number());
             n_missing += n_gone - n_used;
         }

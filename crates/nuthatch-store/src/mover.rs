@@ -367,8 +367,7 @@ impl Inner {
         let size = settings.window as usize;
         let window = state.window.take().filter(|window| window.size() == size);
         let mut window = window.unwrap_or_else(|| Window::new(size, &figures));
-        let is_used_up = pool.is_used_up() && pool.n_free == 0 || pool.n_held >= pool.n_held_max;
-        let plan = window.decide(&figures, settings.ratio, is_used_up);
+        let plan = window.decide(&figures, settings.ratio, pool.is_used_up());
         state.window = Some(window);
         // Free pages are collected without delay; a move between classes waits for the next second.
         if plan.is_none_or(|plan| plan.to.is_some()) {
@@ -659,6 +658,14 @@ impl Inner {
         }
     }
 
+    /// Takes a page in which nothing is stored from another class; false when there is none.
+    pub(crate) fn take_free_page(&self, to: ClassId) -> bool {
+        let is_taken =
+            self.config.slab_reassign && self.slabs.steal_free_page(self.items.arena(), to);
+        self.mover.stats.slabs_moved.fetch_add(u64::from(is_taken), Relaxed);
+        is_taken
+    }
+
     /// Finds a page for a class that has nothing left to give or to evict, now: one that is all
     /// free, or that of the class with the oldest items, whatever is in it. The caller holds no
     /// lock: items of a shard it held could not be removed, and so no page emptied.
@@ -667,8 +674,7 @@ impl Inner {
         if !self.config.slab_reassign {
             return false;
         }
-        if self.slabs.steal_free_page(arena, to) {
-            self.mover.stats.slabs_moved.fetch_add(1, Relaxed);
+        if self.take_free_page(to) {
             return true;
         }
         if !self.config.evictions {

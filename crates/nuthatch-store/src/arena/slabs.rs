@@ -484,6 +484,13 @@ impl Slabs {
         assert_eq!(n_listed, n_free, "class {} can give what is free", class.number());
     }
 
+    /// Chunks that are free, but in a page being drained.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn count_drained(&self, arena: &Arena, class: ClassId) -> usize {
+        let state = self.classes[class.idx()].lock();
+        state.draining.map_or(0, |page| self.n_free_in(arena, class, page))
+    }
+
     /// Pages in which all is free, as counted and as they are.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn count_free_pages(&self, arena: &Arena) -> (usize, usize) {

@@ -48,6 +48,15 @@ impl Drop for Draft<'_> {
 impl Inner {
     /// Takes a chunk of a class, evicting if need be.
     pub(crate) fn alloc(&self, class: ClassId, caller: Caller) -> Result<ItemId, StoreError> {
+        self.find_chunk(class, caller).ok_or_else(|| {
+            let stats = &mut self.lru.lock(class, Queue::Cold).stats;
+            stats.direct_reclaims += ALLOC_TRIES;
+            stats.outofmemory += 1;
+            StoreError::NoMemory { class: class.number() }
+        })
+    }
+
+    fn find_chunk(&self, class: ClassId, caller: Caller) -> Option<ItemId> {
         for round in 0..=ALLOC_TRIES {
             if round == ALLOC_TRIES && (caller == Caller::HoldsShard || !self.make_room(class)) {
                 break;
@@ -60,18 +69,15 @@ impl Inner {
                 if round > 0 {
                     self.lru.lock(class, Queue::Cold).stats.direct_reclaims += round;
                 }
-                return Ok(id);
+                return Some(id);
             }
             // A page in which nothing is stored, wherever it is, goes before an item.
-            if self.config.slab_reassign && self.slabs.steal_free_page(self.items.arena(), class) {
+            if self.take_free_page(class) {
                 continue;
             }
             self.give_up_one(class);
         }
-        let stats = &mut self.lru.lock(class, Queue::Cold).stats;
-        stats.direct_reclaims += ALLOC_TRIES;
-        stats.outofmemory += 1;
-        Err(StoreError::NoMemory { class: class.number() })
+        None
     }
 
     /// Throws out one item of a class, the one it would give up next for a new one; or brings one
@@ -134,11 +140,13 @@ impl Inner {
         let ladder = self.slabs.ladder();
         let last = ladder.last();
         let fitting = ladder.class_for(left + CHAIN_HEADER_BYTES).unwrap_or(last);
-        let (id, class) = match self.alloc(fitting, caller) {
-            Ok(id) => (id, fitting),
-            // Classes in between hold only such ends and may have nothing to evict.
-            Err(error) if fitting == last => return Err(no_rest(error)),
-            Err(_) => (self.alloc(last, caller).map_err(no_rest)?, last),
+        // Classes in between may hold only such ends and have nothing to evict. No page is taken
+        // from another class for them: a whole chunk does as well.
+        let is_end = fitting != last;
+        let end = is_end.then(|| self.find_chunk(fitting, Caller::HoldsShard)).flatten();
+        let (id, class) = match end {
+            Some(id) => (id, fitting),
+            None => (self.alloc(last, caller).map_err(no_rest)?, last),
         };
         self.items.write_new_chain(id, head, &Sole);
         Ok((id, ladder.chunk_bytes(class) - CHAIN_HEADER_BYTES))

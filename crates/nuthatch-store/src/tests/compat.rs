@@ -3,7 +3,7 @@
 #[path = "behaviour.rs"]
 mod behaviour;
 #[path = "threads.rs"]
-mod threads;
+pub(super) mod threads;
 
 use super::{UNIX_BASE, at, key, value_of};
 use crate::{Builder, Profile, Store};

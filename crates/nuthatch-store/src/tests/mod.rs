@@ -11,8 +11,8 @@ mod leaving;
 mod ledger;
 mod model;
 mod modes;
+mod moving;
 mod s3fifo;
-mod threads;
 
 use crate::types::{Clock, Key};
 use crate::{Builder, Profile, Store};

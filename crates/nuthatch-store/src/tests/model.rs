@@ -46,6 +46,8 @@ enum Op {
     Flush(Option<i32>),
     Tick(u8),
     Maintain,
+    Move(u8),
+    Limit(u8),
     Pin(u8),
     Unpin,
     MetaGet {
@@ -187,6 +189,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => proptest::option::of(exptime()).prop_map(Op::Flush),
         2 => (0..8u8).prop_map(Op::Tick),
         2 => Just(Op::Maintain),
+        2 => (0..40u8).prop_map(Op::Move),
+        1 => (8..24u8).prop_map(Op::Limit),
         1 => key.clone().prop_map(Op::Pin),
         1 => Just(Op::Unpin),
         2 => (key.clone(), any::<bool>(), proptest::option::of(0..20u8),
@@ -264,6 +268,7 @@ impl World {
             .profile(profile)
             .time_to_idle(time_to_idle)
             .memory_limit(1 << 20)
+            .page_bytes(128 << 10)
             .slab_chunk_max(64 << 10)
             .segmented(segmented)
             .temporary_ttl(segmented.then_some(3))
@@ -352,6 +357,7 @@ impl World {
             Op::Number { key, .. } | Op::MetaGet { key, .. } | Op::MetaDelete { key, .. } => key,
             Op::MetaCount { key, .. } | Op::Update { key, .. } => key,
             Op::Flush(_) | Op::Tick(_) | Op::Maintain | Op::Unpin | Op::Evict(_) => 0,
+            Op::Move(_) | Op::Limit(_) => 0,
             _ => return self.apply_walk(op),
         };
         let name = [b'k', b'a' + number];
@@ -455,6 +461,11 @@ impl World {
             Op::Maintain => {
                 self.maintenance.step(Duration::from_secs(2));
             }
+            Op::Move(to) => {
+                // Refused for one reason or another most of the time.
+                let _ = store.reassign(None, to);
+            }
+            Op::Limit(pages) => store.set_memory_limit(usize::from(pages) << 17).unwrap(),
             Op::Pin(_) => {
                 if let Some(guard) = store.get(key, |item| item.pin().unwrap()) {
                     self.pins.push((guard, entry.unwrap().value));
@@ -783,6 +794,9 @@ impl World {
             Ok(done) => done,
             Err(error) => return self.refused(error, value.len()),
         };
+        // Making room for a value may throw out the very item it was to be compared with.
+        let has_evicted = self.store.stats().totals.evicted > evicted;
+        let entry = entry.filter(|_| !has_evicted || !shows_absence(set, done.stored));
         let expiry = self.deadline(set.ttl);
         let differs = |entry: &Entry| set.compare.is_some_and(|compare| compare.0 != entry.cas);
         let outcome = |entry: Option<Entry>, value: Vec<u8>| match (set.mode, entry) {
@@ -823,6 +837,17 @@ impl World {
             assert_eq!(done.len, value.len());
             self.put(number, value, flags, expiry, done.cas.0);
         }
+    }
+}
+
+/// Whether a store ends so only if there is no such item.
+fn shows_absence(set: Set, stored: Stored) -> bool {
+    match set.mode {
+        StoreMode::Set => set.compare.is_some() && stored == Stored::NotFound,
+        StoreMode::Replace => matches!(stored, Stored::NotFound | Stored::NotStored),
+        StoreMode::Add => stored == Stored::Stored,
+        // So it ends too when there is no memory for the sum of the two.
+        StoreMode::Append | StoreMode::Prepend => stored == Stored::NotStored,
     }
 }
 

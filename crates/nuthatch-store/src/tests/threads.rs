@@ -20,7 +20,7 @@ fn assert_whole(value: &[u8]) {
     assert!(value[8..].iter().all(|&byte| byte == fill), "a torn value");
 }
 
-fn work(store: &Store, thread: u64, rounds: u64) {
+pub(in super::super) fn work(store: &Store, thread: u64, rounds: u64) {
     let mut state = thread.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut random = |below: u64| {
         state ^= state << 13;
