@@ -20,9 +20,9 @@
 //! A hit adds to a counter of two bits in the item and nothing when that is full; no item moves
 //! but at the end of a queue, when somebody needs memory.
 //!
-//! Two rules are ours. One read is enough to leave HOT, where the paper asks for two: with the
-//! queues cut by class, 3 % fewer misses on web traces and no more on the others. And a value that
-//! takes another's place goes to WARM if the old one had been read, else through HOT again:
+//! Two rules are ours. One read is enough to leave HOT, where the paper asks for two: in
+//! simulation that is half a percent fewer misses in the mean of 16 points of six traces. And a
+//! value that takes another's place goes to WARM if the old one had been read, else through HOT again:
 //! otherwise what is written often and read never would stay for good.
 
 use super::Inner;
