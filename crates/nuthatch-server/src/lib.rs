@@ -26,6 +26,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A handler need not answer at once: [`Reply::later`](proto::Reply::later) gives it the duty to
+//! answer from any thread, and [`Reply::feed`](proto::Reply::feed) hands the connection over to
+//! whoever goes on sending, at the pace of the client. `examples/read_through.rs` fills a cache
+//! that way.
+//!
 //! [`options`] is memcached's command line as a table; [`process`] is what a daemon does to its
 //! own process before it serves; [`compatibility`] lists where `nuthatchd` differs from memcached.
 
