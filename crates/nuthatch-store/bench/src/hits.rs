@@ -37,7 +37,7 @@ impl Tally {
 }
 
 const DEFAULT_TRACES: &str = "zipf:200000:0.8:2000000,synth:tw48:1000000,synth:tw19:1000000";
-const DEFAULT_ENGINES: &str = "nuthatch-compat,quick_cache,moka,foyer-s3fifo,segcache-merge,\
+const DEFAULT_ENGINES: &str = "nuthatch-lean,nuthatch-compat,quick_cache,moka,foyer-s3fifo,segcache-merge,\
                                sim:lru,sim:mcslru,sim:s3fifo,sim:s3fifo-px,sim:belady";
 
 pub(crate) fn table(mut args: Args) -> Result<()> {
@@ -169,21 +169,19 @@ fn unit_sizes(items: u64) -> Vec<usize> {
     (0..24).map(|step| (most * 0.97f64.powi(step)) as usize).collect()
 }
 
-/// Of the sizes, the one whose `exact` number of items is nearest to `items`.
+/// Of the sizes, the one whose `exact` number of items is nearest to `items`; a size may have none.
 fn best_size(items: u64, exact: impl Fn(usize) -> Result<u64>) -> Result<usize> {
-    let mut best = (u64::MAX, 0);
-    for size in unit_sizes(items) {
-        best = best.min((exact(size)?.abs_diff(items), size));
-    }
-    Ok(best.1)
+    let distance = |size: usize| exact(size).ok().map(|n| (n.abs_diff(items), size));
+    let best = unit_sizes(items).into_iter().filter_map(distance).min();
+    Ok(best.ok_or("no size of value fits")?.1)
 }
 
 fn at_items(name: &str, trace: &Trace, items: u64, figures: &mut Figures) -> Result<Tally> {
     // An engine that counts items need not be given large ones.
     let mut size = trace.key_len(0) + 8;
     if name.starts_with("nuthatch-") {
-        size = best_size(items, |size| Ok(engines::pages_for(name, items, size)?.1))?;
-        figures.put("exact", engines::pages_for(name, items, size)?.1 as f64);
+        size = best_size(items, |size| engines::exact_items(name, items, size))?;
+        figures.put("exact", engines::exact_items(name, items, size)? as f64);
     } else if engines::counts_memory(name) {
         size = unit_sizes(items)[0];
     }

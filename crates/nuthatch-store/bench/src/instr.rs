@@ -37,7 +37,8 @@ struct Cost {
 }
 
 pub(crate) fn table(mut args: Args) -> Result<()> {
-    let engines = args.list("--engines", "nuthatch-compat,quick_cache,hashbrown,moka")?;
+    let engines =
+        args.list("--engines", "nuthatch-lean,nuthatch-compat,quick_cache,hashbrown,moka")?;
     let memcached = args.take("--memcached")?;
     args.end()?;
     println!("## Instructions\n");

@@ -113,8 +113,9 @@ hits   hit ratio on traces
 stall  the longest inserts while growing
   --n ITEMS
 
-All modes but `all` take --engines a,b,c: nuthatch-compat (with -huge at the end: in huge
-pages), quick_cache, moka, foyer-s3fifo, foyer-lru, segcache-merge, dashmap, hashbrown, null; in hits also sim:lru,
-sim:mcslru (memcached's LRU on paper), sim:s3fifo, sim:belady, and with -px at the end of a
-sim's name, expired items give their space back at once.
+All modes but `all` take --engines a,b,c: nuthatch-lean, nuthatch-compat (with -huge at the
+end: in huge pages), quick_cache, moka, foyer-s3fifo, foyer-lru, segcache-merge, dashmap,
+hashbrown, null; in hits also sim:lru, sim:mcslru (memcached's LRU on paper), sim:s3fifo,
+sim:belady, and with -px at the end of a sim's name, expired items give their space back
+at once.
 ";

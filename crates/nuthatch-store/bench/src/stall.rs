@@ -8,7 +8,8 @@ use crate::load::{KEY_LEN_MAX, Shape, Span};
 use crate::{Result, machine};
 
 pub(crate) fn table(mut args: Args) -> Result<()> {
-    let engines = args.list("--engines", "nuthatch-compat,quick_cache,moka,dashmap,hashbrown")?;
+    let engines =
+        args.list("--engines", "nuthatch-lean,nuthatch-compat,quick_cache,moka,dashmap,hashbrown")?;
     let n: u64 = args.number("--n", 10_000_000)?;
     args.end()?;
     println!("## Stalls\n");

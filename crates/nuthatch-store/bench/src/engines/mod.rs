@@ -8,13 +8,13 @@ use crate::Result;
 use crate::engine::{Capacity, Made};
 
 use ours::Ours;
-pub(crate) use ours::{Driver, pages_for};
+pub(crate) use ours::{Driver, exact_items};
 
 /// The profiles of the store of this repository.
-pub(crate) const OURS: &str = "nuthatch-compat";
+pub(crate) const OURS: &str = "nuthatch-lean,nuthatch-compat";
 
 /// Every engine that is compared, without the floors' harness-only `null`.
-pub(crate) const ALL: &str = "nuthatch-compat,nuthatch-compat-huge,quick_cache,moka,foyer-s3fifo,segcache-merge,dashmap,hashbrown";
+pub(crate) const ALL: &str = "nuthatch-lean,nuthatch-lean-huge,nuthatch-compat,quick_cache,moka,foyer-s3fifo,segcache-merge,dashmap,hashbrown";
 
 /// Whether an engine is bounded by the memory it really takes, not by what it is told items weigh.
 pub(crate) fn counts_memory(name: &str) -> bool {

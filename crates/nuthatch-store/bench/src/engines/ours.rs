@@ -24,6 +24,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// Steps of maintenance are no closer than this, which is about as long as one takes.
 const STEP_MIN: Duration = Duration::from_micros(100);
 
+/// The least that a store takes as its limit.
+const LIMIT_MIN: usize = 1 << 20;
+
 /// The largest value that a replay stores; traces of disks and CDNs have larger ones.
 const ITEM_SIZE_MAX: usize = 8 << 20;
 
@@ -35,12 +38,12 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    /// A store of one of the profiles `nuthatch-compat`; the capacity is its memory limit.
+    /// A store of the profile that the name says; the capacity is its memory limit.
     pub(crate) fn new(name: &str, capacity: &Capacity, driver: Driver) -> Result<Self> {
         let limit = if capacity.unit {
             limit_for(name, capacity)?
         } else {
-            usize::try_from(capacity.amount)?.max(1 << 20)
+            usize::try_from(capacity.amount)?.max(LIMIT_MIN)
         };
         let store = build(name, limit)?;
         let thread = match driver {
@@ -65,30 +68,49 @@ impl Ours {
 fn build(name: &str, limit: usize) -> Result<Store> {
     let (profile, huge_pages) =
         name.strip_suffix("-huge").map_or((name, false), |profile| (profile, true));
-    let builder = match profile {
-        "nuthatch-compat" => Store::builder().profile(Profile::Compat),
-        "nuthatch-lean" => Store::builder(),
+    let profile = match profile {
+        "nuthatch-compat" => Profile::Compat,
+        "nuthatch-lean" => Profile::Lean,
         _ => return Err(format!("no engine {name}").into()),
     };
-    let builder = builder.memory_limit(limit).item_size_max(limit.min(ITEM_SIZE_MAX));
+    let builder = Store::builder()
+        .profile(profile)
+        .memory_limit(limit)
+        .item_size_max(limit.min(ITEM_SIZE_MAX));
     Ok(builder.huge_pages(huge_pages).build()?)
 }
 
-/// The memory limit at which a store holds so many items of one size.
+/// The memory limit at which a store holds about so many items of one size.
 fn limit_for(name: &str, capacity: &Capacity) -> Result<usize> {
-    let (pages, _) = pages_for(name, capacity.amount, capacity.item_bytes)?;
-    Ok(usize::try_from(pages)? << 20)
+    Ok(fit(name, capacity.amount, capacity.item_bytes)?.0)
 }
 
-/// How many pages hold about `items` of `item_bytes` each (with a key of 24), and how many items
-/// that is exactly.
-pub(crate) fn pages_for(name: &str, items: u64, item_bytes: usize) -> Result<(u64, u64)> {
-    let probe = build(name, 64 << 20)?;
-    probe.set(Key::new(&[b'k'; 24])?, &vec![0; item_bytes - 24], Set::default())?;
-    let classes = probe.class_stats();
-    let class = classes.iter().find(|class| class.number > 0).ok_or("the item is in no class")?;
-    let pages = (items + class.chunks_per_page / 2) / class.chunks_per_page;
-    Ok((pages.max(1), pages.max(1) * class.chunks_per_page))
+/// How many items of `item_bytes` each (with a key of 24) whole pages hold that come nearest to
+/// `items`.
+pub(crate) fn exact_items(name: &str, items: u64, item_bytes: usize) -> Result<u64> {
+    Ok(fit(name, items, item_bytes)?.1)
+}
+
+/// The memory limit of whole pages that holds nearest to `items`, and how many it holds.
+fn fit(name: &str, items: u64, item_bytes: usize) -> Result<(usize, u64)> {
+    let mut limit = usize::try_from(items)? * (item_bytes + 64);
+    // The size of a page depends on the limit, if only by powers of two.
+    for _ in 0..4 {
+        let probe = build(name, limit.max(LIMIT_MIN))?;
+        probe.set(Key::new(&[b'k'; 24])?, &vec![0; item_bytes - 24], Set::default())?;
+        let classes = probe.class_stats();
+        let class =
+            classes.iter().find(|class| class.number > 0).ok_or("the item is in no class")?;
+        let page_bytes = probe.stats().page_bytes;
+        let pages = ((items + class.chunks_per_page / 2) / class.chunks_per_page)
+            .max((LIMIT_MIN as u64).div_ceil(page_bytes));
+        let fitting = usize::try_from(pages * page_bytes)?;
+        if build(name, fitting)?.stats().page_bytes == page_bytes {
+            return Ok((fitting, pages * class.chunks_per_page));
+        }
+        limit = fitting;
+    }
+    Err(format!("no limit for {items} items of {item_bytes} bytes").into())
 }
 
 fn show(item: &Item<'_>, seen: &mut dyn FnMut(&[u8])) {
@@ -148,6 +170,6 @@ impl Engine for Ours {
 
     fn memory(&self) -> Option<Memory> {
         let stats = self.store.stats();
-        Some(Memory { items: stats.pages << 20, index: stats.index_bytes })
+        Some(Memory { items: stats.pages * stats.page_bytes, index: stats.index_bytes })
     }
 }
