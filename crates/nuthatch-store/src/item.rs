@@ -442,12 +442,6 @@ impl Items {
         refs::retain(self.arena.word(id, STATE_WORD))
     }
 
-    /// Drops a reference; true for the last one.
-    #[must_use = "the last one to leave frees the chunk"]
-    pub(crate) fn release(&self, id: ItemId) -> bool {
-        refs::release(self.arena.word(id, STATE_WORD))
-    }
-
     pub(crate) fn is_unshared(&self, id: ItemId) -> bool {
         refs::is_unshared(self.arena.word(id, STATE_WORD))
     }
@@ -508,7 +502,12 @@ impl Items {
     /// What an item takes in all, in bytes, before rounding up to chunks. The sizes are written
     /// once, before anybody else knows the item; the caller has a lock or reference that keeps it.
     pub(crate) fn total_bytes_of(&self, id: ItemId) -> usize {
-        let head = self.head(id);
+        self.total_bytes_in(id, self.head(id))
+    }
+
+    /// [`total_bytes_of`](Self::total_bytes_of) an item whose header is at hand.
+    #[inline]
+    pub(crate) fn total_bytes_in(&self, id: ItemId, head: Head<'_>) -> usize {
         let parts = self.parts(head);
         let value_len = if head.state() & CHAINED == 0 {
             parts.stored_len
@@ -580,6 +579,48 @@ impl Head<'_> {
     #[inline]
     pub(crate) fn expiry(self) -> u32 {
         self.0[EXPIRY_WORD].load(Relaxed)
+    }
+
+    /// The neighbours in the item's list: nearer to the head, and to the tail.
+    #[inline]
+    pub(crate) fn links(self) -> (Option<ItemId>, Option<ItemId>) {
+        let id = |word: usize| ItemId::from_word(self.0[word].load(Relaxed));
+        (id(PREV_WORD), id(NEXT_WORD))
+    }
+
+    /// Sets the neighbours. The caller has locked the list.
+    #[inline]
+    pub(crate) fn set_links(self, prev: Option<ItemId>, next: Option<ItemId>) {
+        self.0[PREV_WORD].store(ItemId::to_word(prev), Relaxed);
+        self.0[NEXT_WORD].store(ItemId::to_word(next), Relaxed);
+    }
+
+    /// Makes a new item a linked one, of a queue. The caller holds the shard lock, and nobody has
+    /// found the item yet, so that nobody else changes its state.
+    #[inline]
+    pub(crate) fn begin(self, queue: Queue, stamp: u32) {
+        self.0[TIME_WORD].store(stamp, Relaxed);
+        let state = self.state() & !QUEUE_MASK | LINKED | (queue as u32) << QUEUE_SHIFT;
+        self.0[STATE_WORD].store(state, Relaxed);
+    }
+
+    /// Adds state flags; see [`Items::set_state`].
+    #[inline]
+    pub(crate) fn set_state(self, flags: u32) {
+        self.0[STATE_WORD].fetch_or(flags, Relaxed);
+    }
+
+    /// Removes state flags; see [`Items::clear_state`].
+    #[inline]
+    pub(crate) fn clear_state(self, flags: u32) {
+        self.0[STATE_WORD].fetch_and(!flags, Relaxed);
+    }
+
+    /// Drops a reference; true for the last one.
+    #[inline]
+    #[must_use = "the last one to leave frees the chunk"]
+    pub(crate) fn release(self) -> bool {
+        refs::release(&self.0[STATE_WORD])
     }
 }
 

@@ -134,8 +134,8 @@ impl Lru {
 impl Segment {
     /// Puts an item at the head; it is in no list.
     pub(crate) fn push_head(&mut self, items: &Items, id: ItemId, bytes: usize) {
-        items.set_prev(id, None);
-        items.set_next(id, self.head);
+        let item = items.head(id);
+        item.set_links(None, self.head);
         match self.head {
             Some(head) => items.set_prev(head, Some(id)),
             None => self.tail = Some(id),
@@ -143,7 +143,7 @@ impl Segment {
         self.head = Some(id);
         self.n_items += 1;
         self.bytes += bytes;
-        items.set_state(id, IN_LIST);
+        item.set_state(IN_LIST);
     }
 
     /// Puts a copy in the place of an item.
@@ -177,7 +177,8 @@ impl Segment {
                 cursor.pass(items, id);
             }
         }
-        let (prev, next) = (items.prev(id), items.next(id));
+        let item = items.head(id);
+        let (prev, next) = item.links();
         match prev {
             Some(prev) => items.set_next(prev, next),
             None => {
@@ -192,9 +193,8 @@ impl Segment {
                 self.tail = prev;
             }
         }
-        items.set_prev(id, None);
-        items.set_next(id, None);
-        items.clear_state(id, IN_LIST);
+        item.set_links(None, None);
+        item.clear_state(IN_LIST);
         self.n_items -= 1;
         self.bytes -= bytes;
     }

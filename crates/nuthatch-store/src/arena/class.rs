@@ -38,7 +38,13 @@ pub(crate) struct Ladder {
     /// `sizes[0]` is unused; `sizes[n]` is the chunk size of class `n`.
     sizes: Vec<usize>,
     page_bytes: usize,
+    /// The class for each size up to [`LOOKUP_BYTES_MAX`], by units of 8 bytes: most items are so
+    /// small, and a search in the sizes costs ten times a look.
+    by_size: Box<[u8]>,
 }
+
+/// The largest size whose class is looked up in a table: 1 KiB of it.
+const LOOKUP_BYTES_MAX: usize = 8 << 10;
 
 impl Ladder {
     /// memcached's ladder: from `48 + chunk_size_min`, each the factor times the one before,
@@ -67,7 +73,7 @@ impl Ladder {
             size = next.max(size + 1);
         }
         sizes.push(chunk_max);
-        Self { sizes, page_bytes }
+        Self::of(sizes, page_bytes)
     }
 
     /// A ladder of given sizes (`-o slab_sizes`), ascending, rounded up to `unit`, and `chunk_max`
@@ -81,7 +87,7 @@ impl Ladder {
         let rounded = given.iter().map(|size| size.next_multiple_of(unit));
         let below = rounded.filter(|&size| size < chunk_max).take(COMPAT_CLASSES_MAX - 2);
         let sizes = std::iter::once(0).chain(below).chain([chunk_max]).collect();
-        Self { sizes, page_bytes }
+        Self::of(sizes, page_bytes)
     }
 
     /// The lean ladder: from `smallest`, each the factor times the one before, rounded down to
@@ -98,7 +104,7 @@ impl Ladder {
         loop {
             let sizes = Self::lean_sizes(smallest, factor, chunk_max, unit, page_bytes);
             if sizes.len() <= CLASSES_MAX {
-                return Self { sizes, page_bytes };
+                return Self::of(sizes, page_bytes);
             }
             factor *= LEAN_FACTOR_STEP;
         }
@@ -132,9 +138,21 @@ impl Ladder {
         sizes
     }
 
+    fn of(sizes: Vec<usize>, page_bytes: usize) -> Self {
+        // Sizes are multiples of 8, but for a largest chunk of an odd size.
+        let known = LOOKUP_BYTES_MAX.min(sizes[sizes.len() - 1] / 8 * 8);
+        let class = |unit: usize| search(&sizes, unit * 8).to_le_bytes()[0];
+        let by_size = (0..=known / 8).map(class).collect();
+        Self { sizes, page_bytes, by_size }
+    }
+
     /// The smallest class whose chunks hold so many bytes; `None` above the last.
+    #[inline]
     pub(crate) fn class_for(&self, bytes: usize) -> Option<ClassId> {
-        let class = self.sizes.partition_point(|&size| size < bytes).max(1);
+        if let Some(&class) = self.by_size.get(bytes.div_ceil(8)) {
+            return Some(ClassId::new(usize::from(class)));
+        }
+        let class = search(&self.sizes, bytes);
         (class < self.sizes.len()).then(|| ClassId::new(class))
     }
 
@@ -156,9 +174,30 @@ impl Ladder {
     }
 }
 
+/// The first class from 1 on whose size is no less than so many bytes.
+fn search(sizes: &[usize], bytes: usize) -> usize {
+    sizes.partition_point(|&size| size < bytes).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_says_what_a_search_says() {
+        for ladder in [
+            Ladder::new(48, 1.25, 512 << 10, 8, 1 << 20),
+            Ladder::new(1, 1.01, 1 << 10, 8, 1 << 20),
+            Ladder::lean(48, 1.08, 32 << 10, 8, 64 << 10),
+            Ladder::of_sizes(&[100, 200, 1000], 4 << 10, 8, 1 << 20),
+        ] {
+            for bytes in 0..=LOOKUP_BYTES_MAX + 100 {
+                let class = search(&ladder.sizes, bytes);
+                let expected = (class < ladder.sizes.len()).then(|| ClassId::new(class));
+                assert_eq!(ladder.class_for(bytes), expected, "{bytes} bytes");
+            }
+        }
+    }
 
     #[test]
     fn the_default_ladder_is_memcacheds() {

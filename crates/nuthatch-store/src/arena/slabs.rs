@@ -33,6 +33,8 @@ const FREE_NEXT: usize = 1;
 #[derive(Debug)]
 pub(crate) struct Slabs {
     ladder: Ladder,
+    /// Chunks a page, by class number: a division less.
+    per_page: Box<[u32]>,
     classes: Box<[Mutex<Class>]>,
     pool: Mutex<Pool>,
     /// Pages of classes in which every chunk is free.
@@ -124,7 +126,11 @@ pub(crate) enum ChunkUse {
 
 impl Slabs {
     pub(crate) fn new(ladder: Ladder, n_pages_max: usize) -> Self {
+        let chunks = |class: ClassId| {
+            u32::try_from(ladder.chunks_per_page(class)).expect("a page has at most 2^20 chunks")
+        };
         Self {
+            per_page: std::iter::once(0).chain(ladder.iter().map(chunks)).collect(),
             ladder,
             classes: (0..CLASSES_MAX).map(|_| Mutex::default()).collect(),
             pool: Mutex::new(Pool {
@@ -164,27 +170,30 @@ impl Slabs {
     fn take_from(&self, arena: &Arena, class: ClassId, state: &mut Class) -> ItemId {
         let number = state.first - 1;
         let page = arena.page(number);
-        let per_page = self.chunks(class);
+        let per_page = self.per_page[class.idx()];
         let (n_free, n_cut) = (page.n_free.load(Relaxed), page.n_cut.load(Relaxed));
         if n_free + (per_page - n_cut) == per_page {
             self.n_pages_free.fetch_sub(1, Relaxed);
         }
-        let id = match ItemId::from_word(page.free.load(Relaxed)) {
-            Some(id) => {
-                page.free.store(arena.word(id, FREE_NEXT).load(Relaxed), Relaxed);
-                page.n_free.store(n_free - 1, Relaxed);
-                debug_assert_eq!(arena.word(id, STATE_WORD).load(Relaxed), STATE_FREE);
-                id
-            }
-            None => {
-                page.n_cut.store(n_cut + 1, Relaxed);
-                arena.id(number, n_cut as usize * self.ladder.chunk_bytes(class))
-            }
+        let freed = ItemId::from_word(page.free.load(Relaxed));
+        let id = match freed {
+            Some(id) => id,
+            None => arena.id(number, n_cut as usize * self.ladder.chunk_bytes(class)),
+        };
+        let words = arena.head(id);
+        let is_last = if freed.is_some() {
+            debug_assert_eq!(words[STATE_WORD].load(Relaxed), STATE_FREE);
+            page.free.store(words[FREE_NEXT].load(Relaxed), Relaxed);
+            page.n_free.store(n_free - 1, Relaxed);
+            n_free == 1 && n_cut == per_page
+        } else {
+            page.n_cut.store(n_cut + 1, Relaxed);
+            n_cut + 1 == per_page
         };
         // Whatever stood there before, the chunk is somebody's now and not yet an item.
-        arena.word(id, STATE_WORD).store(STATE_TAKEN, Relaxed);
+        words[STATE_WORD].store(STATE_TAKEN, Relaxed);
         state.n_free -= 1;
-        if page.free.load(Relaxed) == 0 && page.n_cut.load(Relaxed) == per_page {
+        if is_last {
             state.leave(arena, number);
         }
         id
@@ -196,9 +205,10 @@ impl Slabs {
         let class = arena.class(id);
         let mut state = self.classes[class.idx()].lock();
         let page = arena.page(number);
-        arena.word(id, FREE_NEXT).store(page.free.load(Relaxed), Relaxed);
+        let words = arena.head(id);
+        words[FREE_NEXT].store(page.free.load(Relaxed), Relaxed);
         // Release: who reads the state without a lock sees a free chunk's words behind it.
-        arena.word(id, STATE_WORD).store(STATE_FREE, Release);
+        words[STATE_WORD].store(STATE_FREE, Release);
         page.free.store(ItemId::to_word(Some(id)), Relaxed);
         let n_free = page.n_free.load(Relaxed) + 1;
         page.n_free.store(n_free, Relaxed);
@@ -206,7 +216,7 @@ impl Slabs {
             return;
         }
         state.n_free += 1;
-        let (per_page, n_cut) = (self.chunks(class), page.n_cut.load(Relaxed));
+        let (per_page, n_cut) = (self.per_page[class.idx()], page.n_cut.load(Relaxed));
         let n_all = n_free + (per_page - n_cut);
         debug_assert!(n_all <= per_page, "a chunk is freed once");
         if n_all == per_page {
@@ -442,14 +452,10 @@ impl Slabs {
         is_chunk.then(|| (class, arena.word(id, STATE_WORD).load(Acquire)))
     }
 
-    fn chunks(&self, class: ClassId) -> u32 {
-        u32::try_from(self.ladder.chunks_per_page(class)).expect("a page has at most 2^20 chunks")
-    }
-
     /// Free and uncut chunks of a page. The caller holds the class lock.
     fn n_free_in(&self, arena: &Arena, class: ClassId, page: u32) -> usize {
         let page = arena.page(page);
-        let uncut = self.chunks(class) - page.n_cut.load(Relaxed);
+        let uncut = self.per_page[class.idx()] - page.n_cut.load(Relaxed);
         (page.n_free.load(Relaxed) + uncut) as usize
     }
 

@@ -108,15 +108,17 @@ impl Inner {
 
     /// Drops a reference; the last one frees the item.
     pub(crate) fn drop_ref(&self, id: ItemId) {
-        if self.items.release(id) {
-            debug_assert!(self.items.state(id) & LINKED == 0, "the index holds a reference");
-            self.free(id);
+        let head = self.items.head(id);
+        if head.release() {
+            let state = head.state();
+            debug_assert!(state & LINKED == 0, "the index holds a reference");
+            self.free(id, state);
         }
     }
 
-    /// Gives an item's chunks back; the caller dropped its last reference.
-    fn free(&self, id: ItemId) {
-        if self.items.state(id) & CHAINED != 0 {
+    /// Gives the chunks of an item of this state back; the caller dropped its last reference.
+    fn free(&self, id: ItemId, state: u32) {
+        if state & CHAINED != 0 {
             let owner = Sole;
             let mut next = self.items.view(id, &owner).chain_info().1;
             while let Some(chunk) = next {
@@ -200,12 +202,12 @@ impl Inner {
 
     fn link_in_lru(&self, id: ItemId, queue: Queue, cas: Cas, stamp: u32) {
         let items = &self.items;
+        let head = items.head(id);
         items.set_cas(id, cas);
-        items.set_time(id, stamp);
-        items.set_queue(id, queue);
-        items.set_state(id, LINKED);
-        let bytes = self.items.total_bytes_of(id);
-        self.lru.lock(self.lru_class(id), queue).push_head(items, id, bytes);
+        head.begin(queue, stamp);
+        let bytes = items.total_bytes_in(id, head);
+        let class = self.lru_class_in(id, head.state());
+        self.lru.lock(class, queue).push_head(items, id, bytes);
         self.note_deadline(id);
         self.counters.add(Counter::TotalItems);
     }

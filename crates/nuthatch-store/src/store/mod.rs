@@ -657,7 +657,7 @@ impl Inner {
 
     /// [`lru_class`](Self::lru_class) of an item whose state word is known.
     #[inline]
-    fn lru_class_in(&self, id: ItemId, state: u32) -> ClassId {
+    pub(crate) fn lru_class_in(&self, id: ItemId, state: u32) -> ClassId {
         if state & CHAINED != 0 { self.slabs.ladder().last() } else { self.items.arena().class(id) }
     }
 
@@ -757,10 +757,12 @@ impl Inner {
 
     /// The part of unlinking that comes after the index: list, flag, reference.
     pub(crate) fn unlink_from_lru(&self, id: ItemId) {
-        let bytes = self.items.total_bytes_of(id);
-        let class = self.lru_class(id);
-        self.lru.lock(class, self.items.queue(id)).unlink(&self.items, id, bytes);
-        self.items.clear_state(id, LINKED);
+        let head = self.items.head(id);
+        let state = head.state();
+        let bytes = self.items.total_bytes_in(id, head);
+        let class = self.lru_class_in(id, state);
+        self.lru.lock(class, queue_of(state)).unlink(&self.items, id, bytes);
+        head.clear_state(LINKED);
         self.drop_ref(id);
     }
 
