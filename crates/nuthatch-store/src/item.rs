@@ -91,6 +91,9 @@ pub(crate) const FREQUENCY_MASK: u32 = 0b11 << FREQUENCY_SHIFT;
 /// What says which list of its class an item is in.
 pub(crate) const PLACE_MASK: u32 = IN_LIST | QUEUE_MASK | CHAINED;
 
+/// What stays of an item's state when it is rewritten as another.
+const REWRITE_KEEPS: u32 = LINKED | IN_LIST | CLIENT_FLAGS | QUEUE_MASK;
+
 /// The longest value that the length word can say: the largest chunk is a page, 2^20.
 const VALUE_LEN_MAX: usize = (1 << 24) - 1;
 
@@ -130,8 +133,8 @@ impl Quiet for Held {}
 
 /// Sole ownership of a chunk that is in no index, list or chain: claimed by `Writer` from taking
 /// the chunk to handing it on, by `commit` from there to linking, by `free` after the last
-/// reference, by the page mover for the chunk it copies into and for an item whose only reference
-/// is the index's while its shard is locked, and by the audit, which is alone with the store.
+/// reference, by the page mover for the chunk it copies into, by the mover and by overwriting for
+/// an item whose only reference is the index's while its shard is locked, and by the audit, which is alone with the store.
 #[derive(Debug)]
 pub(crate) struct Sole;
 impl Quiet for Sole {}
@@ -290,6 +293,44 @@ impl Items {
         // SAFETY: A2: the shard lock is held for the life of the result and the index has the only
         // reference, so no pin exists and none can be made.
         Some(unsafe { self.arena.bytes_mut(id, self.value_at(id), self.stored_len(id)) })
+    }
+
+    /// Whether an item can be rewritten as another of the same key: the value begins at the same
+    /// place, and nobody has a reference but the index, whose shard the caller has locked.
+    #[inline]
+    pub(crate) fn can_rewrite(&self, head: Head<'_>, birth: &Birth<'_>) -> bool {
+        let has_flags = head.state() & CLIENT_FLAGS != 0;
+        has_flags == (birth.flags.0 != 0) && refs::is_unshared(&head.0[STATE_WORD])
+    }
+
+    /// Makes a linked item that [can be rewritten](Self::can_rewrite) another of the same key, in
+    /// the same queue, with a value that fits its chunk; its time and CAS number are left.
+    pub(crate) fn rewrite(
+        &self,
+        id: ItemId,
+        birth: &Birth<'_>,
+        value: &[u8],
+        _shard: &mut ShardGuard<'_>,
+    ) {
+        let owner = Sole;
+        let head = self.head(id);
+        debug_assert!(self.can_rewrite(head, birth));
+        debug_assert!(value.len() <= VALUE_LEN_MAX);
+        #[expect(clippy::cast_possible_truncation, reason = "a value that fits a chunk")]
+        let length = (value.len() as u32) << 8 | birth.key.len() as u32;
+        head.0[EXPIRY_WORD].store(birth.expiry, Relaxed);
+        head.0[LENGTH_WORD].store(length, Relaxed);
+        let mut state = head.state() & (refs::REFS_MASK | REWRITE_KEEPS);
+        if birth.key_is_binary {
+            state |= KEY_BINARY;
+        }
+        head.0[STATE_WORD].store(state, Relaxed);
+        if birth.flags.0 != 0 {
+            let flags = self.payload_mut(id, self.header_bytes, 4, &owner);
+            flags.copy_from_slice(&birth.flags.0.to_ne_bytes());
+        }
+        let at = self.header_bytes + flags_bytes(birth.flags) + birth.key.len();
+        self.payload_mut(id, at, value.len(), &owner).copy_from_slice(value);
     }
 
     /// The key of an item in a locked list. (Its value may be changing: that takes the shard lock

@@ -17,6 +17,22 @@ const fn is_forbidden(byte: u8) -> bool {
     byte <= b' ' || byte == 0x7f
 }
 
+/// Whether any byte is forbidden: eight at a time, a quarter of the instructions of one at a time.
+fn has_forbidden(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    const TOPS: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    // A byte's top bit is set where the byte is below 0x21, and where it is 0x7f. A borrow can set
+    // the bit of a byte above such a one, but not where there is none.
+    let found = words.iter().fold(0, |found, word| {
+        let word = u64::from_ne_bytes(*word);
+        let del = word ^ (ONES * 0x7f);
+        let low = word.wrapping_sub(ONES * 0x21) & !word;
+        found | low | (del.wrapping_sub(ONES) & !del)
+    });
+    found & TOPS != 0 || rest.iter().any(|&b| is_forbidden(b))
+}
+
 impl<'a> Key<'a> {
     /// The longest key, in bytes.
     pub const LEN_MAX: usize = KEY_LEN_MAX;
@@ -31,9 +47,7 @@ impl<'a> Key<'a> {
     /// it uses [`Key::binary`] on what the tokeniser gives it.)
     pub fn new(bytes: &'a (impl AsRef<[u8]> + ?Sized)) -> Result<Self, KeyError> {
         let bytes = bytes.as_ref();
-        // All of them, without leaving early: so the compiler looks at many at a time (a tenth of
-        // the instructions for a key of 32 bytes).
-        if bytes.iter().fold(false, |found, &b| found | is_forbidden(b)) {
+        if has_forbidden(bytes) {
             let at = bytes.iter().position(|&b| is_forbidden(b)).unwrap_or_default();
             return Err(KeyError::Forbidden { at });
         }
@@ -162,6 +176,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_forbidden_byte_is_found_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                for neighbour in [b'a', 0x21, 0x80, 0xff, 0x7e] {
+                    let mut key = [neighbour; 20];
+                    key[at] = byte;
+                    let expected = if is_forbidden(byte) {
+                        Err(KeyError::Forbidden { at })
+                    } else {
+                        Ok(Key(&key))
+                    };
+                    assert_eq!(Key::new(&key), expected);
+                }
+            }
+        }
+    }
 
     #[test]
     fn length_limits_hold_at_both_ends() {

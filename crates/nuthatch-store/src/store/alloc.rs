@@ -213,7 +213,7 @@ impl Inner {
     }
 
     /// The queue a new item begins in.
-    fn first_queue(&self, expiry: u32) -> Queue {
+    pub(crate) fn first_queue(&self, expiry: u32) -> Queue {
         let short = |ttl: u32| expiry != 0 && expiry.saturating_sub(self.clock.now()) <= ttl;
         if self.settings.temporary_ttl().is_some_and(short) {
             Queue::Temp

@@ -12,6 +12,7 @@ mod iter;
 mod listener;
 mod many;
 mod meta;
+mod overwrite;
 mod pull;
 mod room;
 mod s3fifo;
@@ -631,7 +632,7 @@ impl Inner {
 
     /// Whether an item is flushed or expired.
     #[inline]
-    fn is_dead(&self, head: Head<'_>) -> bool {
+    pub(crate) fn is_dead(&self, head: Head<'_>) -> bool {
         let (time, expiry) = (head.time(), head.expiry());
         let now = self.clock.now();
         time <= self.flushed_until.load(Relaxed)

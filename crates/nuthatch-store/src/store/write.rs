@@ -178,7 +178,11 @@ impl Store {
         commit: Commit,
     ) -> Result<Committed, StoreError> {
         let inner = &*self.inner;
-        let mut writer = Writer::new(inner, inner.birth(key, item, value.len()), Caller::Free)
+        let birth = inner.birth(key, item, value.len());
+        if let Some(done) = inner.overwrite(&birth, value, commit) {
+            return Ok(done);
+        }
+        let mut writer = Writer::new(inner, birth, Caller::Free)
             .inspect_err(|error| inner.count_refusal(*error))?;
         inner.count_set(writer.id());
         writer.write(value)?;

@@ -12,6 +12,7 @@ mod ledger;
 mod model;
 mod modes;
 mod moving;
+mod overwriting;
 mod s3fifo;
 
 use crate::types::{Clock, Key};
