@@ -15,7 +15,7 @@
 //! Nothing is taken back: an item that is gone, or whose deadline has moved, leaves a stale id
 //! behind. Whoever takes ids out of a slot looks whether there is an item and whether it is dead;
 //! a stale id is harmless. Where stale ids are more than half of all, slots are gone through in
-//! turn and the living noted again ([`Rings::take_old`]).
+//! turn, and of the living those noted again whose deadline it is ([`Rings::take_old`]).
 //!
 //! The rings are cut into shards by id, with a lock each, which comes last in the lock order. This
 //! module knows ids and deadlines, and no item.
@@ -68,6 +68,18 @@ struct Ring {
     old: usize,
 }
 
+/// A slot that ids were taken out of.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Slot(usize);
+
+impl Slot {
+    /// Whether ids of this deadline belong here.
+    pub(crate) fn is_of(self, deadline: u32) -> bool {
+        let level = self.0 / SLOTS as usize;
+        place(level, deadline >> (2 * level)) == self.0
+    }
+}
+
 /// Up to 15 ids out of a slot.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
@@ -98,12 +110,21 @@ impl Rings {
         if self.n_ids.load(Relaxed) >= self.ids_max {
             return;
         }
+        self.note(id, |ring, word| ring.add(word, deadline, now));
+    }
+
+    /// Puts an id into the slot that it came from, for want of its deadline.
+    pub(crate) fn put_back(&self, id: ItemId, slot: Slot) {
+        self.note(id, |ring, word| ring.push(slot.0, word));
+    }
+
+    fn note(&self, id: ItemId, add: impl FnOnce(&mut Ring, u32)) {
         let word = ItemId::to_word(Some(id));
         // Neighbours in memory are often written together, by one thread.
         let number = (word.wrapping_mul(0x9e37_79b1) >> 16) as usize & (self.shards.len() - 1);
         let ring = &mut *self.shards[number].lock();
         let n_blocks = ring.blocks.len();
-        ring.add(word, deadline, now);
+        add(ring, word);
         self.n_ids.fetch_add(1, Relaxed);
         let grown = ring.blocks.len() - n_blocks;
         if grown > 0 {
@@ -119,12 +140,12 @@ impl Rings {
     }
 
     /// Goes on with going through all slots: takes a line of ids, of which those of living items
-    /// are to be noted again. `None` where there are no ids.
-    pub(crate) fn take_old(&self) -> Option<Ids> {
+    /// whose deadline belongs in that slot are to be noted again. `None` where there are no ids.
+    pub(crate) fn take_old(&self) -> Option<(Ids, Slot)> {
         let fullest = self.shards.iter().max_by_key(|ring| ring.lock().n_ids)?;
-        let ids = fullest.lock().take_old()?;
+        let (ids, slot) = fullest.lock().take_old()?;
         self.n_ids.fetch_sub(ids.n, Relaxed);
-        Some(ids)
+        Some((ids, slot))
     }
 
     /// How many ids there are, stale ones included.
@@ -230,10 +251,10 @@ impl Ring {
         None
     }
 
-    fn take_old(&mut self) -> Option<Ids> {
+    fn take_old(&mut self) -> Option<(Ids, Slot)> {
         for _ in 0..=N_SLOTS {
             if let Some(ids) = self.pop(OLD) {
-                return Some(ids);
+                return Some((ids, Slot(self.old)));
             }
             // Put aside as a whole, so that what is noted again is not met again.
             self.old = (self.old + 1) % N_SLOTS;
@@ -356,10 +377,11 @@ mod tests {
         }
         let mut met = Vec::new();
         while met.len() < 1000 {
-            let ids = rings.take_old().unwrap();
+            let (ids, slot) = rings.take_old().unwrap();
             for id in ids.iter() {
                 let word = ItemId::to_word(Some(id));
                 met.push(word);
+                assert!(slot.is_of(10 + word) && !slot.is_of(2000 + word));
                 rings.add(id, 10 + word, 10);
             }
             rings.audit();

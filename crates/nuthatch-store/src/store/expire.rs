@@ -11,6 +11,7 @@ use super::Inner;
 use crate::arena::{ClassId, ItemId};
 use crate::item::{CHAINED, IN_LIST, LINKED, PLACE_MASK, queue_of};
 use crate::lru::SegmentGuard;
+use crate::rings::Slot;
 
 /// Lines of 15 ids looked at in one step: some 200 µs.
 const LINES_PER_STEP: usize = 128;
@@ -78,19 +79,20 @@ impl Inner {
             return false;
         }
         let now = self.clock.now();
-        let mut ids: Vec<ItemId> = Vec::new();
+        let mut ids: Vec<(ItemId, Slot)> = Vec::new();
         for _ in 0..LINES_PER_STEP {
-            let Some(line) = rings.take_old() else { break };
-            ids.extend(line.iter());
+            let Some((line, slot)) = rings.take_old() else { break };
+            ids.extend(line.iter().map(|id| (id, slot)));
         }
-        // An item that is written or touched all the time is there many times over.
-        ids.sort_unstable_by_key(|&id| ItemId::to_word(Some(id)));
+        // An item that is written or touched all the time is there many times over: in this slot,
+        // and in those of deadlines that it no longer has.
+        ids.sort_unstable_by_key(|&(id, slot)| (ItemId::to_word(Some(id)), slot));
         ids.dedup();
-        for id in ids {
+        for (id, slot) in ids {
             match self.expire(id) {
-                Fate::Gone | Fate::Lives(0) => {}
-                Fate::Lives(expiry) => rings.add(id, expiry, now),
-                Fate::Busy => rings.add(id, now + 1, now),
+                Fate::Lives(expiry) if slot.is_of(expiry) => rings.add(id, expiry, now),
+                Fate::Gone | Fate::Lives(_) => {}
+                Fate::Busy => rings.put_back(id, slot),
             }
         }
         true
@@ -110,12 +112,21 @@ impl Inner {
         }
         let hash = self.index.hash(self.items.key_in_list(id, &list));
         let Some(mut shard) = self.index.try_lock(hash) else { return Fate::Busy };
+        if !self.is_dead(head) {
+            // It was given a new life span in between.
+            return Fate::Lives(head.expiry());
+        }
         self.reclaim(&mut list, &mut shard, hash, id);
         Fate::Gone
     }
 
     /// Locks the list that an item was in a moment ago; `None` if it is in none or another now.
-    fn list_of_stale(&self, id: ItemId, class: ClassId, state: u32) -> Option<SegmentGuard<'_>> {
+    pub(crate) fn list_of_stale(
+        &self,
+        id: ItemId,
+        class: ClassId,
+        state: u32,
+    ) -> Option<SegmentGuard<'_>> {
         if state & IN_LIST == 0 {
             return None;
         }

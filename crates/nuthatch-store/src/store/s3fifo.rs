@@ -170,6 +170,10 @@ impl Inner {
             tries += 1;
             let hash = self.index.hash(items.key_in_list(id, &segment));
             let Some(mut shard) = self.index.try_lock(hash) else { continue };
+            if is_dead && !self.is_dead(items.head(id)) {
+                // It was given a new life span in between.
+                continue;
+            }
             if is_dead {
                 self.reclaim(&mut segment, &mut shard, hash, id);
             } else {

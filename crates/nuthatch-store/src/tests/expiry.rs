@@ -111,6 +111,29 @@ fn what_is_written_again_and_again_does_not_fill_the_rings() {
 }
 
 #[test]
+fn deadlines_that_move_on_leave_nothing_for_good() {
+    let (store, mut maintenance) = store();
+    (0..4000).for_each(|n| put(&store, &format!("k{n}"), 10_000));
+    for now in 101..120 {
+        at(&store, now);
+        for n in 0..4000 {
+            assert!(store.touch(key(&format!("k{n}")), Ttl::secs(10_000 + 100 * (now - 100))));
+        }
+    }
+    let n_ids = || store.inner.rings.as_ref().unwrap().n_ids();
+    assert_eq!(n_ids(), 20 * 4000);
+    for _ in 0..500 {
+        maintenance.step(Duration::from_secs(1));
+    }
+    assert!(n_ids() < 2 * 4000, "{}", n_ids());
+    run_to(&store, &mut maintenance, 119 + 11_899);
+    assert_eq!(store.stats().curr_items, 4000, "not before their time");
+    run_to(&store, &mut maintenance, 119 + 12_200);
+    assert_eq!(store.stats().curr_items, 0, "and all of them then");
+    store.audit(Some(0));
+}
+
+#[test]
 fn ids_of_pages_that_were_moved_do_no_harm() {
     let (store, mut maintenance) = store();
     for round in 0..6u32 {
