@@ -417,6 +417,9 @@ impl Builder {
         if !(ITEM_SIZE_MIN..=ITEM_SIZE_MAX).contains(&config.item_size_max) {
             return refuse("item_size_max", "must be 1 KiB to 1 GiB");
         }
+        if config.item_size_max > config.memory_limit {
+            return refuse("item_size_max", "must be at most the memory limit");
+        }
         if !config.growth_factor.is_finite() || config.growth_factor <= 1.0 {
             return refuse("growth_factor", "must be above 1");
         }

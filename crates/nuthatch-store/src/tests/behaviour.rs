@@ -349,3 +349,10 @@ fn keys_may_hold_any_byte() {
     store.set(key, b"x", Set::default()).unwrap();
     assert_eq!(store.get(key, |item| item.key().to_vec()), Some(bytes.to_vec()));
 }
+
+#[test]
+fn an_item_larger_than_the_memory_is_no_setting() {
+    let build = |bytes| Store::builder().memory_limit(4 << 20).item_size_max(bytes).build();
+    assert!(build(4 << 20).is_ok());
+    assert!(matches!(build((4 << 20) + 1), Err(crate::ConfigError::OutOfRange { .. })));
+}
