@@ -26,13 +26,17 @@ pub(crate) enum Caller {
 }
 
 /// A written item that is not linked yet; freed when dropped.
-struct Draft<'a> {
+pub(super) struct Draft<'a> {
     store: &'a Inner,
     id: ItemId,
 }
 
-impl Draft<'_> {
-    fn into_id(self) -> ItemId {
+impl<'a> Draft<'a> {
+    pub(super) fn new(store: &'a Inner, id: ItemId) -> Self {
+        Self { store, id }
+    }
+
+    pub(super) fn into_id(self) -> ItemId {
         let id = self.id;
         std::mem::forget(self);
         id
@@ -188,7 +192,7 @@ impl Inner {
         stamp: u32,
     ) {
         // Frees the new item should the listener panic.
-        let new = Draft { store: self, id: new };
+        let new = Draft::new(self, new);
         self.tell(shard, old, Cause::Replaced);
         let new = new.into_id();
         shard.replace(hash, old, new);

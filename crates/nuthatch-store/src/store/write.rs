@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nuthatch_types::{Cas, ItemFlags, Key, StoreMode, Stored, Ttl};
 
-use super::alloc::Caller;
+use super::alloc::{Caller, Draft};
 use super::writer::Writer;
 use super::{Inner, Store};
 use crate::StoreError;
@@ -254,7 +254,10 @@ impl Inner {
         let key = Key::binary(view.key()).expect("items have keys");
         let (hash, ref mut shard) = self.index.lock_key(key.as_bytes());
         let stamp = self.stamp();
+        // Frees the new item should a listener panic at the old one's end.
+        let draft = Draft::new(self, new);
         let old = self.find_live(shard, hash, key);
+        let new = draft.into_id();
         let refuse = |stored| {
             self.drop_ref(new);
             Ok(Committed { stored, cas: Cas(0), len })

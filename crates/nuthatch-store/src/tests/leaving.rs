@@ -174,6 +174,16 @@ fn a_listener_that_panics_leaves_the_store_whole() {
 }
 
 #[test]
+fn a_listener_that_panics_at_the_end_of_an_old_value_costs_no_memory() {
+    let store = small().listener(&[Cause::Expired], |_| panic!("says a listener")).build().unwrap();
+    at(&store, 100);
+    store.set(key("a"), b"old", Set { ttl: Ttl::secs(5), ..Set::default() }).unwrap();
+    at(&store, 200);
+    assert!(panics(|| put(&store, "a", 20)));
+    store.audit(Some(0));
+}
+
+#[test]
 #[cfg(debug_assertions)]
 fn a_closure_that_calls_its_store_is_caught() {
     let store = small().build().unwrap();
