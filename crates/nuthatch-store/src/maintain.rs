@@ -135,7 +135,7 @@ impl Inner {
             let Some((id, hash)) = self.bumps.pop() else { return n };
             let shard = self.index.lock(hash);
             let stamp = self.stamp();
-            // The item may be gone, its chunk even be another item's: of the same hash, then. And
+            // The item may be gone, its chunk even be another item's: of the same shard, then. And
             // bumping must not bring back to life what a flush has ended.
             if shard.has(hash, id) && self.items.state(id) & ACTIVE != 0 && !self.is_flushed(id) {
                 // Where idleness counts, the read has noted its own time, and this is no read.

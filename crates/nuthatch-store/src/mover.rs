@@ -16,8 +16,10 @@
 //! A chunk is looked at without the lock of the item in it, since that lock follows from the key.
 //! What makes this sound: chunks are taken and given under their class's lock, so what `look` says
 //! under it is true; an item that is [`IN_LIST`](crate::item::IN_LIST) while its list is locked
-//! stays there and keeps its key; and only this module, one page at a time under its own lock,
-//! changes the grid of a page. Its lock comes first of all; shards it only tries.
+//! stays there and keeps its key; and a page that is being drained keeps its grid and gives nothing
+//! out, so that an id in it names one chunk throughout. The owner of a link is an id in any page,
+//! and looked at like one from the rings (`store/expire.rs`). The mover's lock comes first of all;
+//! shards it only tries.
 //!
 //! Copies need a free chunk outside the page. Without one, and with no page to be had, the class
 //! evicts, as memcached's mover does.
@@ -30,8 +32,9 @@ use crate::Store;
 use crate::arena::{CLASSES_MAX, ChunkUse, ClassId, ItemId};
 use crate::automove::{ClassFigures, Move, Window};
 use crate::config::{AUTOMOVE_WINDOW, Automove, valid_automove_ratio};
+use crate::counters::Counter;
 use crate::error::ConfigError;
-use crate::item::{CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole};
+use crate::item::{ACTIVE, CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole};
 use crate::lru::SegmentGuard;
 use crate::store::{Cause, Inner};
 
@@ -161,6 +164,32 @@ impl Status {
 }
 
 impl MoverStats {
+    /// Sets the counters to 0.
+    pub(crate) fn reset(&self) {
+        let Self {
+            rescues,
+            chunk_rescues,
+            inline_reclaim,
+            busy_items,
+            busy_deletes,
+            busy_nomem,
+            slabs_moved,
+            is_running: _,
+            last_status,
+        } = self;
+        let counters = [
+            rescues,
+            chunk_rescues,
+            inline_reclaim,
+            busy_items,
+            busy_deletes,
+            busy_nomem,
+            slabs_moved,
+        ];
+        counters.iter().for_each(|counter| counter.store(0, Relaxed));
+        last_status.store(0, Relaxed);
+    }
+
     /// What stood in the way of the last chunk looked at.
     pub(crate) fn last_status(&self) -> &'static str {
         STATUS_WORDS[usize::from(self.last_status.load(Relaxed))]
@@ -482,7 +511,7 @@ impl Inner {
             if job.loops < LOOPS_MAX {
                 return MoverDue::InMs(u64::from(job.loops).min(BUSY_PAUSE_MS_MAX));
             }
-            self.slabs.abort_drain(arena, from);
+            self.slabs.abort_drain(arena, from, true);
         }
         state.job = None;
         stats.is_running.store(false, Relaxed);
@@ -530,6 +559,13 @@ impl Inner {
         (place() == seen).then_some(list)
     }
 
+    /// Locks the list of the item that a link named as its owner a moment ago, when it was still
+    /// there; since then its page may even have got another grid.
+    pub(crate) fn list_of_owner(&self, head: ItemId) -> Option<SegmentGuard<'_>> {
+        let (class, state) = self.slabs.state_at(self.items.arena(), head)?;
+        self.list_of_stale(head, class, state)
+    }
+
     /// Copies an item out of the page, or removes it.
     fn clear_item(&self, job: &mut Job, id: ItemId) -> Status {
         let items = &self.items;
@@ -566,6 +602,12 @@ impl Inner {
         shard.replace(hash, id, to);
         list.replace(items, id, to);
         self.note_deadline(to);
+        // The bump that waits for it names the old one.
+        let awaits_bump = items.queue(to) == Queue::Cold && items.state(to) & ACTIVE != 0;
+        if awaits_bump && self.bumps.push((to, hash)).is_err() {
+            items.clear_state(to, ACTIVE);
+            self.counters.add(Counter::BumpsDropped);
+        }
         items.clear_state(id, LINKED);
         self.drop_ref(id);
         self.mover.stats.rescues.fetch_add(1, Relaxed);
@@ -577,7 +619,7 @@ impl Inner {
     fn clear_link(&self, job: &mut Job, id: ItemId, head: ItemId) -> Status {
         let items = &self.items;
         self.find_spare(job);
-        let Some(mut list) = self.list_of(head) else { return Status::Floating };
+        let Some(mut list) = self.list_of_owner(head) else { return Status::Floating };
         let hash = self.index.hash(items.key_in_list(head, &list));
         let Some(mut shard) = self.index.try_lock(hash) else { return Status::Locked };
         // With the item locked its chain stands still; was it this item's all the time?
@@ -681,9 +723,13 @@ impl Inner {
             return false;
         }
         let state = &mut *self.mover.state.lock();
+        if self.slabs.usage(to).n_free > 0 {
+            // Somebody else has found one for it meanwhile.
+            return true;
+        }
         if let Some(job) = state.job.take() {
             // Memory is wanted here more than there.
-            self.slabs.abort_drain(arena, job.plan.from);
+            self.slabs.abort_drain(arena, job.plan.from, false);
         }
         let mut sources: Vec<(u32, usize, ClassId)> = self
             .class_figures()
@@ -704,22 +750,24 @@ impl Inner {
     /// Removes what is in the page of the job; false, and no job, if something of it is in use.
     fn empty_at_once(&self, state: &mut State) -> bool {
         let arena = self.items.arena();
-        let mut job = state.job.take().expect("just begun");
+        // Stays in its place while listeners are called: maintenance goes on should one panic.
+        let job = state.job.as_mut().expect("just begun");
         job.by_force = true;
-        let from = job.plan.from;
+        let (from, to) = (job.plan.from, job.plan.to);
         let (n_cut, chunk_bytes) = self.slabs.cut(arena, from, job.page);
         for number in 0..n_cut {
             let id = arena.id(job.page, number * chunk_bytes);
-            self.clear_chunk(&mut job, id);
+            self.clear_chunk(job, id);
             if job.n_busy > 0 {
                 break;
             }
         }
+        state.job = None;
         if !self.slabs.is_drained(arena, from) {
-            self.slabs.abort_drain(arena, from);
+            self.slabs.abort_drain(arena, from, false);
             return false;
         }
-        self.slabs.finish_drain(arena, from, job.plan.to);
+        self.slabs.finish_drain(arena, from, to);
         self.mover.stats.slabs_moved.fetch_add(1, Relaxed);
         true
     }

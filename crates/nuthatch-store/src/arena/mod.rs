@@ -323,8 +323,8 @@ impl Arena {
     /// # Safety
     ///
     /// For the life of the result the caller keeps A2 for these bytes: it holds a reference to the
-    /// item or its shard lock, or, for the key alone, the lock of the list it is in. `at` is behind
-    /// the header.
+    /// item or its shard lock, or the lock of the list it is in: for the key, and for where a chain
+    /// begins, which the page mover changes under that lock too. `at` is behind the header.
     #[expect(unsafe_code, reason = "makes a reference into the arena")]
     #[inline]
     pub(crate) unsafe fn bytes(&self, id: ItemId, at: usize, len: usize) -> &[u8] {

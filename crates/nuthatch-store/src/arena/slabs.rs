@@ -39,6 +39,10 @@ pub(crate) struct Slabs {
     pool: Mutex<Pool>,
     /// Pages of classes in which every chunk is free.
     n_pages_free: AtomicUsize,
+    /// How many pages have come to be so, ever.
+    n_freed: AtomicUsize,
+    /// What that was when none of them could be had, so that nobody looks again until it changes.
+    n_freed_in_vain: AtomicUsize,
 }
 
 /// Guarded by the class lock; so are the [`Page`](super::Page)s it owns.
@@ -47,7 +51,7 @@ struct Class {
     /// Pages with free or uncut chunks: the first and the last, page number plus one.
     first: u32,
     last: u32,
-    /// All pages, the one held longest first.
+    /// All pages, the one held longest first; one that could not be drained is the last again.
     pages: VecDeque<u32>,
     /// Chunks free or uncut, but for those of a page being drained.
     n_free: usize,
@@ -142,6 +146,8 @@ impl Slabs {
                 n_excused: 0,
             }),
             n_pages_free: AtomicUsize::new(0),
+            n_freed: AtomicUsize::new(0),
+            n_freed_in_vain: AtomicUsize::new(0),
         }
     }
 
@@ -220,7 +226,7 @@ impl Slabs {
         let n_all = n_free + (per_page - n_cut);
         debug_assert!(n_all <= per_page, "a chunk is freed once");
         if n_all == per_page {
-            self.n_pages_free.fetch_add(1, Relaxed);
+            self.count_free_page();
             if n_all > 1 {
                 state.leave(arena, number);
             }
@@ -266,7 +272,13 @@ impl Slabs {
         state.pages.push_back(number);
         state.n_free += self.ladder.chunks_per_page(class);
         state.join_last(arena, number);
+        self.count_free_page();
+    }
+
+    /// Counts a page in which every chunk is free. The caller holds its class's lock.
+    fn count_free_page(&self) {
         self.n_pages_free.fetch_add(1, Relaxed);
+        self.n_freed.fetch_add(1, Relaxed);
     }
 
     /// Begins to drain a page of a class: the one held longest, or the one with the most free
@@ -322,27 +334,34 @@ impl Slabs {
         }
     }
 
-    /// Gives a page that could not be drained its part in its class again.
-    pub(crate) fn abort_drain(&self, arena: &Arena, class: ClassId) {
+    /// Gives a page that could not be drained its part in its class again. If it `is_stuck`, all
+    /// others have their turn before it.
+    pub(crate) fn abort_drain(&self, arena: &Arena, class: ClassId, is_stuck: bool) {
         let state = &mut *self.classes[class.idx()].lock();
         let Some(number) = state.draining.take() else { return };
         let n_free = self.n_free_in(arena, class, number);
         state.n_free += n_free;
-        if n_free > 0 {
+        if n_free == self.ladder.chunks_per_page(class) {
+            state.join_last(arena, number);
+            self.count_free_page();
+        } else if n_free > 0 {
             state.join_first(arena, number);
         }
-        if n_free == self.ladder.chunks_per_page(class) {
-            self.n_pages_free.fetch_add(1, Relaxed);
+        if is_stuck && state.pages.front() == Some(&number) {
+            state.pages.rotate_left(1);
         }
     }
 
     /// Takes a page in which every chunk is free from a class that can spare it, for a class that
     /// needs one; false when there is none. The caller holds no class lock.
     pub(crate) fn steal_free_page(&self, arena: &Arena, to: ClassId) -> bool {
-        if self.n_pages_free.load(Relaxed) == 0 {
+        // Those that their classes keep would have every store in need look at all classes.
+        let n_freed = self.n_freed.load(Relaxed);
+        if self.n_pages_free.load(Relaxed) == 0 || n_freed == self.n_freed_in_vain.load(Relaxed) {
             return false;
         }
-        for from in self.ladder.iter().filter(|&from| from != to) {
+        let mut is_in_vain = true;
+        for from in self.ladder.iter() {
             let page = {
                 let state = &mut *self.classes[from.idx()].lock();
                 // Its last page is left to it: it could ask for another beyond the limit.
@@ -352,6 +371,11 @@ impl Slabs {
                 let page = state.last - 1;
                 let per_page = self.ladder.chunks_per_page(from);
                 if self.n_free_in(arena, from, page) < per_page {
+                    continue;
+                }
+                if from == to {
+                    // Freed since; not for this one to take, but for others.
+                    is_in_vain = false;
                     continue;
                 }
                 state.leave(arena, page);
@@ -364,6 +388,9 @@ impl Slabs {
             self.n_pages_free.fetch_sub(1, Relaxed);
             self.adopt(arena, to, &mut self.classes[to.idx()].lock(), page);
             return true;
+        }
+        if is_in_vain {
+            self.n_freed_in_vain.store(n_freed, Relaxed);
         }
         false
     }
@@ -662,8 +689,51 @@ mod tests {
         let ids: Vec<_> = (0..2).map(|_| slabs.take(&arena, class).unwrap()).collect();
         slabs.drain(&arena, class, false).unwrap();
         slabs.give(&arena, ids[0]);
-        slabs.abort_drain(&arena, class);
+        slabs.abort_drain(&arena, class, false);
         assert_eq!(slabs.take(&arena, class), Some(ids[0]));
         slabs.for_each_free(&arena, class, |_| ());
+    }
+
+    #[test]
+    fn a_page_that_is_stuck_lets_the_others_go_first() {
+        let (arena, slabs) = slabs(2);
+        let class = slabs.ladder().last();
+        for _ in 0..4 {
+            slabs.take(&arena, class).unwrap();
+        }
+        assert_eq!(slabs.drain(&arena, class, false), Some(0));
+        slabs.abort_drain(&arena, class, false);
+        assert_eq!(slabs.drain(&arena, class, false), Some(0));
+        slabs.abort_drain(&arena, class, true);
+        assert_eq!(slabs.drain(&arena, class, false), Some(1));
+        slabs.abort_drain(&arena, class, true);
+    }
+
+    #[test]
+    fn a_page_freed_while_it_was_drained_can_be_had_when_the_drain_is_given_up() {
+        let (arena, slabs) = slabs(3);
+        let (small, large) = (ClassId::new(1), slabs.ladder().last());
+        let ids: Vec<_> = (0..4).map(|_| slabs.take(&arena, large).unwrap()).collect();
+        slabs.take(&arena, small).unwrap();
+        slabs.drain(&arena, large, false).unwrap();
+        ids[..3].iter().for_each(|&id| slabs.give(&arena, id));
+        slabs.abort_drain(&arena, large, false);
+        // The other one, of which a chunk is in use, stands before it.
+        assert!(slabs.steal_free_page(&arena, small));
+    }
+
+    #[test]
+    fn a_page_that_its_class_keeps_is_looked_for_once() {
+        let (arena, slabs) = slabs(3);
+        let (small, large) = (ClassId::new(1), slabs.ladder().last());
+        let only = slabs.take(&arena, large).unwrap();
+        slabs.give(&arena, only);
+        assert!(!slabs.steal_free_page(&arena, small), "the only one of its class");
+        assert_eq!(slabs.n_freed_in_vain.load(Relaxed), slabs.n_freed.load(Relaxed));
+        let ids: Vec<_> = (0..3).map(|_| slabs.take(&arena, large).unwrap()).collect();
+        assert!(!slabs.steal_free_page(&arena, small), "nothing is all free");
+        ids.iter().for_each(|&id| slabs.give(&arena, id));
+        assert!(slabs.steal_free_page(&arena, small), "one of two");
+        assert!(!slabs.steal_free_page(&arena, small));
     }
 }

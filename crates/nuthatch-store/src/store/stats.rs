@@ -257,6 +257,7 @@ impl Store {
     pub fn reset_stats(&self) {
         let inner = &*self.inner;
         inner.counters.reset();
+        inner.mover.stats.reset();
         for class in inner.slabs.ladder().iter() {
             for queue in Queue::ALL {
                 inner.lru.lock(class, queue).stats = SegmentStats::default();

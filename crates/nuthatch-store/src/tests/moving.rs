@@ -1,5 +1,7 @@
 //! Pages that change their class, and limits that change.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -7,7 +9,8 @@ use super::compat::threads::work;
 use super::{at, key, value_of};
 use crate::types::Cas;
 use crate::{
-    Automove, Builder, ItemGuard, Maintenance, Profile, ReassignError, Set, Store, StoreError,
+    Automove, Builder, Cause, ItemGuard, Maintenance, NewItem, Profile, ReassignError, Set, Store,
+    StoreError,
 };
 
 const PAGE: usize = 64 << 10;
@@ -80,6 +83,80 @@ fn items_survive_the_move_of_their_page() {
     assert_eq!((0..300).map(cas_of).collect::<Vec<_>>(), cas);
     let stats = store.stats();
     assert!(stats.slab_reassign_rescues > 100 && stats.totals.evicted == 0);
+    store.reset_stats();
+    let stats = store.stats();
+    assert_eq!((stats.slab_reassign_rescues, stats.slabs_moved), (0, 0));
+    assert_eq!(stats.slab_reassign_last_busy_status, "none");
+}
+
+#[test]
+fn an_owner_is_looked_at_only_where_a_chunk_begins() {
+    let store = pages(32).build().unwrap();
+    // The head of the chain lies in the second chunk of the first page of its class.
+    store.set(key("filler"), &value(0, 30), Set::default()).unwrap();
+    fill(&store, "chain", 1, 50_000);
+    let head = store.peek(key("chain0"), |item, _| item.id()).unwrap();
+    assert!(store.inner.list_of_owner(head).is_some());
+    fill(&store, "a", 1000, 30);
+    fill(&store, "b", 1, 9000);
+    let (small, large) = (class_of(&store, "a0"), class_of(&store, "b0"));
+    store.delete(key("chain0"));
+    assert!(store.inner.list_of_owner(head).is_none());
+    // Its page goes to a class of large chunks, of which one is full of ones.
+    let had = n_pages(&store, large);
+    store.reassign(Some(small), large).unwrap();
+    maintain(&store, 50);
+    assert_eq!(n_pages(&store, large), had + 1);
+    for n in 0..12 {
+        store.set(key(&format!("ones{n}")), &[0xff; 9000], Set::default()).unwrap();
+    }
+    assert_eq!(store.inner.items.state(head), u32::MAX, "the page is another's");
+    assert!(store.inner.list_of_owner(head).is_none());
+    store.audit(Some(0));
+}
+
+#[test]
+fn a_bump_that_waits_follows_its_item() {
+    let store = pages(32).segmented(true).build().unwrap();
+    fill(&store, "a", 200, 1000);
+    // HOT has more than its share: most go to COLD.
+    maintain(&store, 20);
+    let class = class_of(&store, "a0");
+    let in_warm = || store.class_stats()[usize::from(class) - 1].queues[1].number;
+    assert_eq!(in_warm(), 0);
+    (0..2).for_each(|_| assert!(value_of(&store, "a0").is_some()));
+    store.reassign(Some(class), 0).unwrap();
+    maintain(&store, 20);
+    assert_eq!((in_warm(), store.stats().slabs_moved), (1, 1));
+    store.audit(Some(0));
+}
+
+#[test]
+fn a_listener_that_panics_while_a_page_is_emptied_leaves_it_to_maintenance() {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let is_still = Arc::clone(&is_broken);
+    let store = pages(16)
+        .listener(&[Cause::Evicted], move |_| assert!(!is_still.load(Ordering::Relaxed), "broken"))
+        .build()
+        .unwrap();
+    fill(&store, "s", 16 * 60, 1000);
+    let from = class_of(&store, "s0");
+    assert_eq!(store.stats().pages, 16);
+    // The first page of their class, which has nothing to evict.
+    let reserve = || store.reserve(key("l"), NewItem::default(), 15_000);
+    let places: Vec<_> = (0..4).map(|_| reserve().unwrap()).collect();
+    is_broken.store(true, Ordering::Relaxed);
+    assert!(catch_unwind(AssertUnwindSafe(reserve)).is_err());
+    is_broken.store(false, Ordering::Relaxed);
+    maintain(&store, 20);
+    assert!(!store.stats().slab_reassign_running);
+    store.audit(Some(4));
+    let fifth = reserve().unwrap();
+    store.reassign(Some(from), 0).unwrap();
+    maintain(&store, 20);
+    assert!(!store.stats().slab_reassign_running);
+    drop((places, fifth));
+    store.audit(Some(0));
 }
 
 #[test]
@@ -130,7 +207,7 @@ fn a_pinned_value_is_read_to_its_end_and_then_the_page_goes() {
 #[test]
 fn what_is_being_written_is_waited_for() {
     let store = pages(32).build().unwrap();
-    let mut place = store.reserve(key("slow"), crate::NewItem::default(), 1000).unwrap();
+    let mut place = store.reserve(key("slow"), NewItem::default(), 1000).unwrap();
     fill(&store, "a", 100, 1000);
     let from = class_of(&store, "a0");
     store.reassign(Some(from), 0).unwrap();
