@@ -148,6 +148,12 @@ impl Rings {
         Some((ids, slot))
     }
 
+    /// Whether there are so many ids that new ones may soon find no room; more than there can be
+    /// living items.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.n_ids() >= self.ids_max / 8 * 7
+    }
+
     /// How many ids there are, stale ones included.
     pub(crate) fn n_ids(&self) -> usize {
         self.n_ids.load(Relaxed)

@@ -75,7 +75,8 @@ impl Inner {
             let queues = classes.flat_map(|class| crate::item::Queue::ALL.map(|q| (class, q)));
             queues.map(|(class, queue)| self.lru.lock(class, queue).n_items).sum::<usize>()
         };
-        if rings.n_ids() < IDS_SMALL || rings.n_ids() < 2 * n_items() {
+        let is_much = || rings.is_nearly_full() || rings.n_ids() >= 2 * n_items();
+        if rings.n_ids() < IDS_SMALL || !is_much() {
             return false;
         }
         let now = self.clock.now();

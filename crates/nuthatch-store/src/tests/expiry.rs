@@ -134,6 +134,28 @@ fn deadlines_that_move_on_leave_nothing_for_good() {
 }
 
 #[test]
+fn rings_that_fill_up_make_room_for_new_ids() {
+    let store = Store::builder().memory_limit(1 << 20).cas(false).build().unwrap();
+    let mut maintenance = Maintenance::new(&store);
+    at(&store, 100);
+    let ttl = |secs| Set { ttl: Ttl::secs(secs), ..Set::default() };
+    let name = |n: u32| format!("{n:05}");
+    for n in 0..18_000 {
+        store.set(key(&name(n)), b"v", ttl(5000)).unwrap();
+    }
+    at(&store, 101);
+    (0..18_000).for_each(|n| assert!(store.touch(key(&name(n)), Ttl::secs(9000))));
+    let n_ids = || store.inner.rings.as_ref().unwrap().n_ids();
+    let full = n_ids();
+    assert!(full < 36_000, "more were not to be noted");
+    for _ in 0..200 {
+        maintenance.step(Duration::from_secs(1));
+    }
+    assert!(n_ids() < full / 8 * 7, "{} of {full}", n_ids());
+    assert_eq!(store.stats().curr_items, 18_000);
+}
+
+#[test]
 fn ids_of_pages_that_were_moved_do_no_harm() {
     let (store, mut maintenance) = store();
     for round in 0..6u32 {
