@@ -3,7 +3,7 @@
 use nuthatch_types::Cas;
 
 use super::pull::Pull;
-use super::{Cause, Inner};
+use super::{Cause, Inner, closures};
 use crate::StoreError;
 use crate::arena::{ClassId, ItemId};
 use crate::counters::{ClassCounter, Counter};
@@ -61,6 +61,9 @@ impl Inner {
     }
 
     fn find_chunk(&self, class: ClassId, caller: Caller) -> Option<ItemId> {
+        if caller == Caller::Free {
+            closures::assert_outside(&self.index);
+        }
         for round in 0..=ALLOC_TRIES {
             if round == ALLOC_TRIES && (caller == Caller::HoldsShard || !self.make_room(class)) {
                 break;

@@ -1,6 +1,6 @@
 //! How full the store is, and making room when its owner asks for it.
 
-use super::{Inner, Store};
+use super::{Inner, Store, closures};
 use crate::arena::{CLASSES_MAX, ClassId};
 use crate::item::Queue;
 
@@ -57,6 +57,7 @@ impl Store {
     /// ```
     pub fn evict(&self, bytes: usize) -> usize {
         let inner = &*self.inner;
+        closures::assert_outside(&inner.index);
         let mut tries_left = [TRIES_MAX; CLASSES_MAX];
         let mut freed = 0;
         while freed < bytes {
@@ -82,6 +83,7 @@ impl Store {
 
 impl Inner {
     fn fold_queues(&self, figure: impl Fn(&crate::lru::Segment) -> usize) -> usize {
+        closures::assert_outside(&self.index);
         let classes = self.slabs.ladder().iter();
         classes.flat_map(|c| Queue::ALL.map(|queue| figure(&self.lru.lock(c, queue)))).sum()
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Store;
+use super::{Store, closures};
 use crate::counters::{ClassCounters, StoreCounters};
 use crate::item::Queue;
 use crate::lru::SegmentStats;
@@ -155,7 +155,6 @@ impl Store {
     /// not one moment's.
     pub fn stats(&self) -> StoreStats {
         let inner = &*self.inner;
-        super::closures::assert_outside(&inner.index);
         let mut totals = ClassStats::default();
         self.class_stats().iter().for_each(|class| totals.add(class));
         let (index_capacity, index_bytes) = inner.index.size();
@@ -188,6 +187,7 @@ impl Store {
     /// The figures of every class that exists, in order.
     pub fn class_stats(&self) -> Vec<ClassStats> {
         let inner = &*self.inner;
+        closures::assert_outside(&inner.index);
         let now = inner.clock.now();
         let classes = inner.slabs.ladder().iter();
         classes
@@ -256,6 +256,7 @@ impl Store {
     /// Sets the counters to 0; what the store holds stays as it is (`stats reset`).
     pub fn reset_stats(&self) {
         let inner = &*self.inner;
+        closures::assert_outside(&inner.index);
         inner.counters.reset();
         inner.mover.stats.reset();
         for class in inner.slabs.ladder().iter() {

@@ -196,6 +196,16 @@ fn a_closure_that_calls_its_store_is_caught() {
     // Even for a key of another shard, which would not wait.
     assert!(panics(|| store.get(key("a"), |_| store.delete(key("elsewhere")))));
     assert!(panics(|| store.peek(key("a"), |_, _| store.stats())));
+    // A listener may be running under the lock of a queue, which these want.
+    assert!(panics(|| store.get(key("a"), |_| store.len())));
+    assert!(panics(|| store.get(key("a"), |_| store.evict(1))));
+    assert!(panics(|| store.get(key("a"), |_| store.class_stats())));
+    assert!(panics(|| store.get(key("a"), |_| store.reset_stats())));
+    assert!(panics(|| store.get(key("a"), |_| drop(store.reserve(
+        key("b"),
+        Ttl::NEVER.into(),
+        1
+    )))));
     let through = |_: crate::Item<'_>| other.get(key("a"), |_| value_of(&store, "b"));
     assert!(panics(|| store.get(key("a"), through)));
     assert!(value_of(&store, "a").is_some());

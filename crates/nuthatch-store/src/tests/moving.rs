@@ -139,7 +139,7 @@ fn a_listener_that_panics_while_a_page_is_emptied_leaves_it_to_maintenance() {
         .listener(&[Cause::Evicted], move |_| assert!(!is_still.load(Ordering::Relaxed), "broken"))
         .build()
         .unwrap();
-    fill(&store, "s", 16 * 60, 1000);
+    fill(&store, "s", 870, 1000);
     let from = class_of(&store, "s0");
     assert_eq!(store.stats().pages, 16);
     // The first page of their class, which has nothing to evict.
