@@ -92,7 +92,7 @@ pub(crate) const FREQUENCY_MASK: u32 = 0b11 << FREQUENCY_SHIFT;
 pub(crate) const PLACE_MASK: u32 = IN_LIST | QUEUE_MASK | CHAINED;
 
 /// What stays of an item's state when it is rewritten as another.
-const REWRITE_KEEPS: u32 = LINKED | IN_LIST | CLIENT_FLAGS | QUEUE_MASK;
+const REWRITE_KEEPS: u32 = LINKED | CLIENT_FLAGS | QUEUE_MASK;
 
 /// The longest value that the length word can say: the largest chunk is a page, 2^20.
 const VALUE_LEN_MAX: usize = (1 << 24) - 1;
@@ -303,8 +303,9 @@ impl Items {
         has_flags == (birth.flags.0 != 0) && refs::is_unshared(&head.0[STATE_WORD])
     }
 
-    /// Makes a linked item that [can be rewritten](Self::can_rewrite) another of the same key, in
-    /// the same queue, with a value that fits its chunk; its time and CAS number are left.
+    /// Makes a linked item that [can be rewritten](Self::can_rewrite) and is in no list at the
+    /// moment another of the same key, with a value that fits its chunk; its time and CAS number
+    /// are left.
     pub(crate) fn rewrite(
         &self,
         id: ItemId,
@@ -314,7 +315,7 @@ impl Items {
     ) {
         let owner = Sole;
         let head = self.head(id);
-        debug_assert!(self.can_rewrite(head, birth));
+        debug_assert!(self.can_rewrite(head, birth) && head.state() & IN_LIST == 0);
         debug_assert!(value.len() <= VALUE_LEN_MAX);
         #[expect(clippy::cast_possible_truncation, reason = "a value that fits a chunk")]
         let length = (value.len() as u32) << 8 | birth.key.len() as u32;

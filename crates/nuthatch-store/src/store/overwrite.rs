@@ -54,17 +54,13 @@ impl Inner {
         }
         self.tell(shard, id, Cause::Replaced);
         let old_bytes = items.total_bytes_in(id, head);
+        // Out of its list first: at the end of WARM its reads are counted down, and its size is
+        // looked at, under the lock of the list alone.
+        self.lru.lock(class, old_queue).unlink(items, id, old_bytes);
         items.rewrite(id, birth, value, shard);
         items.set_cas(id, self.cas_or_next(commit.cas));
-        let mut list = self.lru.lock(class, old_queue);
-        list.unlink(items, id, old_bytes);
-        if queue != old_queue {
-            drop(list);
-            list = self.lru.lock(class, queue);
-        }
         head.begin(queue, stamp);
-        list.push_head(items, id, bytes);
-        drop(list);
+        self.lru.lock(class, queue).push_head(items, id, bytes);
         self.note_deadline(id);
         self.counters.add_with_class(Counter::TotalItems, class.idx(), ClassCounter::Sets);
         Some(Committed { stored: Stored::Stored, cas: items.cas(id), len: value.len() })

@@ -1,6 +1,7 @@
 //! Values written over those they replace: no reader can tell.
 
 use super::{key, small, value_of};
+use crate::item::STATE_FREE;
 use crate::types::{ItemFlags, Ttl};
 use crate::{NewItem, Set, Store};
 
@@ -32,6 +33,33 @@ fn a_value_that_fits_takes_no_chunk_and_is_a_new_item() {
     let stats = store.stats();
     assert_eq!((stats.curr_items, stats.bytes), (1, bytes as u64));
     assert_eq!((stats.counters.total_items, stats.totals.counters.cmd_set), (3, 3));
+    store.audit(Some(0));
+}
+
+#[test]
+fn reads_that_are_counted_down_meanwhile_are_not_lost() {
+    let store = Store::builder().build().unwrap();
+    store.set(key("a"), b"old", Set::default()).unwrap();
+    store.get(key("a"), |_| ());
+    let inner = &*store.inner;
+    let id = store.peek(key("a"), |item, _| item.id()).unwrap();
+    let (class, queue) = (inner.lru_class(id), inner.items.queue(id));
+    // What S3-FIFO does at the end of its queue, while somebody overwrites the item.
+    let list = inner.lru.lock(class, queue);
+    std::thread::scope(|scope| {
+        scope.spawn(|| store.set(key("a"), b"new", Set::default()).unwrap());
+        let hash = inner.index.hash(b"a");
+        while inner.index.try_lock(hash).is_some() {
+            std::thread::yield_now();
+        }
+        for _ in 0..1000 {
+            std::thread::yield_now();
+        }
+        inner.items.uncount_read(id);
+        drop(list);
+    });
+    assert_eq!(inner.items.state(id) & STATE_FREE, 0);
+    assert_eq!(value_of(&store, "a").as_deref(), Some(&b"new"[..]));
     store.audit(Some(0));
 }
 
