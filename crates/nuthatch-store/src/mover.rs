@@ -42,6 +42,8 @@ use crate::store::{Cause, Inner};
 const CHUNKS_PER_STEP: usize = 256;
 /// Bytes copied in one step, but for the last item: some 50 µs.
 const BYTES_PER_STEP: usize = 256 << 10;
+/// How often a chunk is looked at again, where a page is emptied at once, whose item somebody has.
+const LOCKED_TRIES: usize = 20;
 /// How often a class evicts to get one chunk, as in memcached.
 const EVICT_TRIES: usize = 10;
 /// After so many passes over a page a long value in use is removed, so that its memory comes back
@@ -518,18 +520,31 @@ impl Inner {
         MoverDue::InMs(0)
     }
 
+    /// Tries to free one chunk of the page.
+    fn try_chunk(&self, job: &mut Job, id: ItemId) -> Status {
+        match self.slabs.look(self.items.arena(), job.plan.from, id) {
+            ChunkUse::Free => Status::Free,
+            ChunkUse::Item => self.clear_item(job, id),
+            ChunkUse::Chain(head) => self.clear_link(job, id, head),
+        }
+    }
+
     /// Tries to free one chunk of the page; says how many bytes it copied.
     fn clear_chunk(&self, job: &mut Job, id: ItemId) -> usize {
         // Chunks of a draining page that are free stay so: no need to lock for this.
-        let status = if self.items.state(id) == STATE_FREE {
+        if self.items.state(id) == STATE_FREE {
             return 0;
-        } else {
-            match self.slabs.look(self.items.arena(), job.plan.from, id) {
-                ChunkUse::Free => Status::Free,
-                ChunkUse::Item => self.clear_item(job, id),
-                ChunkUse::Chain(head) => self.clear_link(job, id, head),
+        }
+        let mut status = self.try_chunk(job, id);
+        // Whoever waits for the whole page does not give it up for somebody who reads an item of it
+        // at this moment.
+        for _ in 0..LOCKED_TRIES {
+            if !(job.by_force && matches!(status, Status::Locked | Status::Floating)) {
+                break;
             }
-        };
+            std::thread::yield_now();
+            status = self.try_chunk(job, id);
+        }
         let stats = &self.mover.stats;
         stats.last_status.store(status.code(), Relaxed);
         match status {
