@@ -75,6 +75,8 @@ struct Pool {
     /// How many have it beyond that as the first of their class, since the limit was last set. As
     /// in memcached these stay: a class that is new does not cost another one a page.
     n_excused: usize,
+    /// Whether they stay. The lean profile has twice the classes, and its limit is to hold.
+    excuses: bool,
 }
 
 /// What a class holds, for statistics and decisions.
@@ -129,7 +131,7 @@ pub(crate) enum ChunkUse {
 }
 
 impl Slabs {
-    pub(crate) fn new(ladder: Ladder, n_pages_max: usize) -> Self {
+    pub(crate) fn new(ladder: Ladder, n_pages_max: usize, excuses: bool) -> Self {
         let chunks = |class: ClassId| {
             u32::try_from(ladder.chunks_per_page(class)).expect("a page has at most 2^20 chunks")
         };
@@ -144,6 +146,7 @@ impl Slabs {
                 n_held: 0,
                 n_held_max: n_pages_max,
                 n_excused: 0,
+                excuses,
             }),
             n_pages_free: AtomicUsize::new(0),
             n_freed: AtomicUsize::new(0),
@@ -257,7 +260,7 @@ impl Slabs {
             }
             None => return None,
         };
-        pool.n_excused += usize::from(pool.n_held >= pool.n_held_max);
+        pool.n_excused += usize::from(pool.excuses && pool.n_held >= pool.n_held_max);
         pool.n_held += 1;
         Some(page)
     }
@@ -599,7 +602,7 @@ mod tests {
 
     fn slabs(pages: usize) -> (Arena, Slabs) {
         let ladder = Ladder::new(48, 1.25, 512 << 10, 8, PAGE_BYTES);
-        (arena(pages * PAGE_BYTES), Slabs::new(ladder, pages))
+        (arena(pages * PAGE_BYTES), Slabs::new(ladder, pages, true))
     }
 
     #[test]

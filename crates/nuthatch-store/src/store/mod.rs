@@ -171,7 +171,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 items,
-                slabs: Slabs::new(ladder, limit / page_bytes),
+                slabs: Slabs::new(ladder, limit / page_bytes, config.profile == Profile::Compat),
                 index: Index::new(config.memory_limit, config.expected_items, random_seed()),
                 lru: Lru::new(n_classes),
                 ghosts: Ghosts::new(),

@@ -434,7 +434,7 @@ fn values_stay_whole_while_pages_move_and_the_limit_changes() {
                     let store = store.clone();
                     move || {
                         // Until all has been seen to move, but not for ever.
-                        for batch in 0..100 {
+                        for batch in 0..2000 {
                             work(&store, n << 8 | batch, 1000);
                             if has_moved(&store) {
                                 break;
@@ -451,4 +451,20 @@ fn values_stay_whole_while_pages_move_and_the_limit_changes() {
     });
     store.audit(Some(0));
     assert!(has_moved(&store), "{:?}", store.stats());
+}
+
+#[test]
+fn a_lean_store_comes_down_to_its_limit_whatever_classes_it_needs() {
+    let store = Store::builder().memory_limit(8 << 20).build().unwrap();
+    at(&store, 2);
+    fill(&store, "same", 60_000, 120);
+    // One of each size, each the first of its class.
+    for n in 0..120 {
+        let len = 20 + n * n;
+        store.set(key(&format!("odd{n}")), &value(n, len.max(8)), Set::default()).unwrap();
+    }
+    maintain(&store, 2000);
+    let (held, limit) = (store.stats().pages * store.stats().page_bytes, 8 << 20);
+    assert!(held <= limit, "{held} bytes held");
+    store.audit(Some(0));
 }
