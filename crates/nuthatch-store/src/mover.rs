@@ -347,7 +347,7 @@ impl Store {
 
     /// The memory limit as it is now, in bytes.
     pub fn memory_limit(&self) -> usize {
-        self.inner.slabs.pool().n_held_max * self.inner.items.arena().page_bytes()
+        self.inner.slabs.limit() * self.inner.items.arena().page_bytes()
     }
 }
 

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nuthatch_server::options::{self, Options, Parsed, StoreOptions};
-use nuthatch_server::process::{ProcessError, daemon, exit, limits, pidfile, ports, signals, user};
+use nuthatch_server::process::{
+    ProcessError, daemon, exit, hooks, limits, pidfile, ports, signals, user,
+};
 use nuthatch_server::store::types::limits::PAGE_BYTES;
 use nuthatch_server::store::{Automove, Store};
 use nuthatch_server::transport::{BindOptions, Bound, ListenAddr, Local, bind};
@@ -196,10 +198,13 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         1 => Automove::Gentle,
         _ => Automove::Eager,
     };
+    let memory_in_use =
+        if options.debug_commands { hooks::memory_in_use().map_err(Failure::usage)? } else { 0 };
     Store::builder()
         .profile(profile)
         .page_bytes(PAGE_BYTES)
         .memory_limit(options.memory_limit)
+        .memory_in_use(memory_in_use)
         .item_size_max(item_size_max)
         .evictions(evict_to_free)
         .growth_factor(growth_factor)

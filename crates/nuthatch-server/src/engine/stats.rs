@@ -205,7 +205,7 @@ impl Engine {
         }
         let store = self.store.stats();
         reply.stat("active_slabs", active.len());
-        reply.stat("total_malloced", store.pages * store.page_bytes);
+        reply.stat("total_malloced", store.pages * store.page_bytes + store.memory_in_use);
     }
 
     pub(super) fn reset_stats(&self) {

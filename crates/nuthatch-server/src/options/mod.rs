@@ -130,7 +130,8 @@ pub struct Options {
     /// `-W` clears it: `watch` is served.
     pub watch_enabled: bool,
     /// `-o relaxed_privileges`: `debugtime` and the other commands that memcached has only in its
-    /// debug build are served; its test suite starts every server so.
+    /// debug build are served, and its test hooks in the environment are heard
+    /// ([`hooks`](crate::process::hooks)); its test suite starts every server so.
     pub debug_commands: bool,
 
     /// `-d`: run as a daemon.

@@ -22,6 +22,7 @@
 
 pub mod daemon;
 pub mod exit;
+pub mod hooks;
 pub mod limits;
 pub mod pidfile;
 pub mod ports;

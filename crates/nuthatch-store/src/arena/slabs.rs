@@ -37,6 +37,8 @@ pub(crate) struct Slabs {
     per_page: Box<[u32]>,
     classes: Box<[Mutex<Class>]>,
     pool: Mutex<Pool>,
+    /// Pages of the limit that count as taken elsewhere.
+    n_withheld: usize,
     /// Pages of classes in which every chunk is free.
     n_pages_free: AtomicUsize,
     /// How many pages have come to be so, ever.
@@ -72,6 +74,8 @@ struct Pool {
     n_held: usize,
     /// How many may have; each class may have its first one beyond that.
     n_held_max: usize,
+    /// The limit in pages: those and what is withheld.
+    n_limit: usize,
     /// How many have it beyond that as the first of their class, since the limit was last set. As
     /// in memcached these stay: a class that is new does not cost another one a page.
     n_excused: usize,
@@ -102,7 +106,7 @@ pub(crate) struct PoolUsage {
     pub(crate) n_free: usize,
     /// Pages with memory, those of classes included.
     pub(crate) n_held: usize,
-    /// How many the limit allows.
+    /// How many the limit allows, less what is withheld.
     pub(crate) n_held_max: usize,
     /// How many of those beyond it are the first of their class.
     pub(crate) n_excused: usize,
@@ -131,7 +135,9 @@ pub(crate) enum ChunkUse {
 }
 
 impl Slabs {
-    pub(crate) fn new(ladder: Ladder, n_pages_max: usize, excuses: bool) -> Self {
+    /// No chunks yet, under a limit of so many pages, of which some count as taken elsewhere; whether
+    /// pages that classes take beyond it stay is `excuses`.
+    pub(crate) fn new(ladder: Ladder, n_limit: usize, n_withheld: usize, excuses: bool) -> Self {
         let chunks = |class: ClassId| {
             u32::try_from(ladder.chunks_per_page(class)).expect("a page has at most 2^20 chunks")
         };
@@ -144,10 +150,12 @@ impl Slabs {
                 absent: Vec::new(),
                 next: 0,
                 n_held: 0,
-                n_held_max: n_pages_max,
+                n_held_max: n_limit.saturating_sub(n_withheld),
+                n_limit,
                 n_excused: 0,
                 excuses,
             }),
+            n_withheld,
             n_pages_free: AtomicUsize::new(0),
             n_freed: AtomicUsize::new(0),
             n_freed_in_vain: AtomicUsize::new(0),
@@ -406,11 +414,17 @@ impl Slabs {
         true
     }
 
-    /// Changes how many pages may have memory.
-    pub(crate) fn set_limit(&self, n_pages_max: usize) {
+    /// Changes the limit, in pages.
+    pub(crate) fn set_limit(&self, n_limit: usize) {
         let pool = &mut *self.pool.lock();
-        pool.n_held_max = n_pages_max;
+        pool.n_held_max = n_limit.saturating_sub(self.n_withheld);
+        pool.n_limit = n_limit;
         pool.n_excused = 0;
+    }
+
+    /// The limit in pages, withheld ones included.
+    pub(crate) fn limit(&self) -> usize {
+        self.pool.lock().n_limit
     }
 
     /// Gives pages of the pool back to the system, at most so many, while there are more with
@@ -602,7 +616,7 @@ mod tests {
 
     fn slabs(pages: usize) -> (Arena, Slabs) {
         let ladder = Ladder::new(48, 1.25, 512 << 10, 8, PAGE_BYTES);
-        (arena(pages * PAGE_BYTES), Slabs::new(ladder, pages, true))
+        (arena(pages * PAGE_BYTES), Slabs::new(ladder, pages, 0, true))
     }
 
     #[test]

@@ -168,10 +168,16 @@ impl Store {
             Ladder::new(min, factor, chunk_max, unit, page_bytes)
         };
         let n_classes = ladder.last().idx() + 1;
+        let n_withheld = config.memory_in_use.div_ceil(page_bytes);
         Ok(Self {
             inner: Arc::new(Inner {
                 items,
-                slabs: Slabs::new(ladder, limit / page_bytes, config.profile == Profile::Compat),
+                slabs: Slabs::new(
+                    ladder,
+                    limit / page_bytes,
+                    n_withheld,
+                    config.profile == Profile::Compat,
+                ),
                 index: Index::new(config.memory_limit, config.expected_items, random_seed()),
                 lru: Lru::new(n_classes),
                 ghosts: Ghosts::new(),

@@ -21,6 +21,8 @@ pub struct StoreStats {
     pub pages: u64,
     /// Bytes a slab page.
     pub page_bytes: u64,
+    /// Bytes of the limit that the store was told are taken elsewhere.
+    pub memory_in_use: u64,
     /// Pages in the pool, which any class can have.
     pub slab_global_page_pool: u64,
     /// Items copied out of pages that were moved.
@@ -165,6 +167,7 @@ impl Store {
             bytes: totals.mem_requested,
             pages: pool.n_held as u64,
             page_bytes: inner.items.arena().page_bytes() as u64,
+            memory_in_use: inner.config.memory_in_use as u64,
             slab_global_page_pool: pool.n_free as u64,
             slab_reassign_rescues: mover.rescues.load(Relaxed),
             slab_reassign_chunk_rescues: mover.chunk_rescues.load(Relaxed),

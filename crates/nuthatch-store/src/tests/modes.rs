@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{at, key, small, value_of};
 use crate::types::Ttl;
-use crate::{LruTuning, Maintenance, Set, Store};
+use crate::{Builder, LruTuning, Maintenance, Profile, Set, Store};
 
 const VALUE: [u8; 10_000] = [b'v'; 10_000];
 
@@ -129,4 +129,51 @@ fn tuning_moves_the_border_between_hot_and_cold() {
     assert_eq!(hot_at(&mut maintenance, 60), 30, "nothing comes back");
     assert_eq!(hot_at(&mut maintenance, 0), 0);
     store.audit(Some(0));
+}
+
+#[test]
+fn memory_in_use_elsewhere_is_withheld_in_whole_pages() {
+    let withheld = (3 << 20) + 32;
+    let store = small().memory_limit(6 << 20).memory_in_use(withheld).evictions(false);
+    let store = store.build().unwrap();
+    assert_eq!(store.memory_limit(), 6 << 20);
+    assert_eq!((store.stats().pages, store.stats().memory_in_use), (0, withheld as u64));
+    // Of the limit two pages are left; a page holds two chunks of the largest class.
+    let n_stored = |name: &str| {
+        let value = vec![b'x'; 400 << 10];
+        (0..20)
+            .filter(|n| store.set(key(&format!("{name}{n}")), &value, Set::default()).is_ok())
+            .count()
+    };
+    assert_eq!(n_stored("a"), 4);
+    assert_eq!(store.stats().pages, 2);
+    // What is withheld stays so under another limit.
+    store.set_memory_limit(8 << 20).unwrap();
+    assert_eq!(store.memory_limit(), 8 << 20);
+    assert_eq!(n_stored("b"), 4);
+    store.audit(Some(0));
+    // More than all: each class has its first page.
+    let store = small().memory_in_use(usize::MAX).evictions(false).build().unwrap();
+    let n_small = (0..)
+        .take_while(|n| store.set(key(&format!("s{n}")), &[b'x'; 400], Set::default()).is_ok());
+    assert!(n_small.count() > 1000);
+    assert!(store.set(key("large"), &[b'x'; 4000], Set::default()).is_ok());
+    assert_eq!(store.stats().pages, 2);
+}
+
+#[test]
+fn the_profile_decides_about_huge_pages_and_crawls() {
+    let large = || Store::builder().memory_limit(64 << 20);
+    let decided = |builder: Builder| {
+        let config = builder.config();
+        (config.huge_pages, config.auto_crawl)
+    };
+    assert_eq!(decided(large()), (true, false));
+    assert_eq!(decided(large().memory_limit((64 << 20) - 1)), (false, false));
+    assert_eq!(decided(large().huge_pages(false).auto_crawl(true)), (false, true));
+    assert_eq!(decided(large().proactive_expiry(false)), (true, true));
+    assert_eq!(decided(large().time_to_idle(Some(60))), (true, true));
+    let compat = || large().profile(Profile::Compat);
+    assert_eq!(decided(compat()), (false, true));
+    assert_eq!(decided(compat().proactive_expiry(true).huge_pages(true)), (true, true));
 }
