@@ -424,7 +424,7 @@ impl Builder {
         let has_rings = profile == Profile::Lean && config.proactive_expiry;
         // The rings know ends of life spans; who is idle is found by looking.
         config.auto_crawl =
-            chosen.auto_crawl.unwrap_or(!has_rings || config.time_to_idle.is_some());
+            chosen.auto_crawl.unwrap_or_else(|| !has_rings || config.time_to_idle.is_some());
         config.huge_pages =
             chosen.huge_pages.unwrap_or_else(|| profile.huge_pages(config.memory_limit));
         (config, listener)
