@@ -561,24 +561,11 @@ impl Inner {
         }
     }
 
-    /// Locks the list of an item that was found in no lock's keeping; `None` if it is in none.
-    fn list_of(&self, id: ItemId) -> Option<SegmentGuard<'_>> {
-        let place = || (self.items.state(id) & (IN_LIST | CHAINED), self.items.queue(id));
-        let seen = place();
-        if seen.0 & IN_LIST == 0 {
-            return None;
-        }
-        let class = self.lru_class(id);
-        let list = self.lru.lock(class, seen.1);
-        // Only now is it certain: the flag and the queue change under this lock alone.
-        (place() == seen).then_some(list)
-    }
-
-    /// Locks the list of the item that a link named as its owner a moment ago, when it was still
-    /// there; since then its page may even have got another grid.
-    pub(crate) fn list_of_owner(&self, head: ItemId) -> Option<SegmentGuard<'_>> {
-        let (class, state) = self.slabs.state_at(self.items.arena(), head)?;
-        self.list_of_stale(head, class, state)
+    /// Locks the list of an item that was found in no lock's keeping; `None` if it is in none. Of
+    /// one that a link named as its owner, the page may even have got another grid since then.
+    pub(crate) fn list_of(&self, id: ItemId) -> Option<SegmentGuard<'_>> {
+        let (class, state) = self.slabs.state_at(self.items.arena(), id)?;
+        self.list_of_stale(id, class, state)
     }
 
     /// Copies an item out of the page, or removes it.
@@ -634,7 +621,7 @@ impl Inner {
     fn clear_link(&self, job: &mut Job, id: ItemId, head: ItemId) -> Status {
         let items = &self.items;
         self.find_spare(job);
-        let Some(mut list) = self.list_of_owner(head) else { return Status::Floating };
+        let Some(mut list) = self.list_of(head) else { return Status::Floating };
         let hash = self.index.hash(items.key_in_list(head, &list));
         let Some(mut shard) = self.index.try_lock(hash) else { return Status::Locked };
         // With the item locked its chain stands still; was it this item's all the time?

@@ -17,6 +17,8 @@
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed};
 
+use crate::item::PLACE_MASK;
+
 /// The bits that count references.
 pub(crate) const REFS_MASK: u32 = 0xffff;
 
@@ -78,6 +80,15 @@ pub(crate) fn release(state: &impl Word) -> bool {
 pub(crate) fn is_unshared(state: &impl Word) -> bool {
     // Acquire: pairs with `release`, so that the reads of a pin just dropped are over.
     state.load(Acquire) & REFS_MASK == 1
+}
+
+/// Whether two looks at an item's state name the same place in the LRU; see
+/// [`IN_LIST`](crate::item::IN_LIST).
+///
+/// Each look is one load. An item on its way from one queue to another is in no list when its queue
+/// changes: flag and queue of two loads could name a list that it is not in.
+pub(crate) fn is_same_place(seen: u32, now: u32) -> bool {
+    (seen ^ now) & PLACE_MASK == 0
 }
 
 #[cfg(all(test, not(loom)))]

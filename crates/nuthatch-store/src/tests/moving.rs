@@ -96,12 +96,12 @@ fn an_owner_is_looked_at_only_where_a_chunk_begins() {
     store.set(key("filler"), &value(0, 30), Set::default()).unwrap();
     fill(&store, "chain", 1, 50_000);
     let head = store.peek(key("chain0"), |item, _| item.id()).unwrap();
-    assert!(store.inner.list_of_owner(head).is_some());
+    assert!(store.inner.list_of(head).is_some());
     fill(&store, "a", 1000, 30);
     fill(&store, "b", 1, 9000);
     let (small, large) = (class_of(&store, "a0"), class_of(&store, "b0"));
     store.delete(key("chain0"));
-    assert!(store.inner.list_of_owner(head).is_none());
+    assert!(store.inner.list_of(head).is_none());
     // Its page goes to a class of large chunks, of which one is full of ones.
     let had = n_pages(&store, large);
     store.reassign(Some(small), large).unwrap();
@@ -111,7 +111,7 @@ fn an_owner_is_looked_at_only_where_a_chunk_begins() {
         store.set(key(&format!("ones{n}")), &[0xff; 9000], Set::default()).unwrap();
     }
     assert_eq!(store.inner.items.state(head), u32::MAX, "the page is another's");
-    assert!(store.inner.list_of_owner(head).is_none());
+    assert!(store.inner.list_of(head).is_none());
     store.audit(Some(0));
 }
 
