@@ -81,6 +81,9 @@ struct Pool {
     n_excused: usize,
     /// Whether they stay. The lean profile has twice the classes, and its limit is to hold.
     excuses: bool,
+    /// How many had memory when the limit was last set, or the least since then: what a limit that
+    /// was lowered has come down to.
+    n_held_least: usize,
 }
 
 /// What a class holds, for statistics and decisions.
@@ -154,6 +157,7 @@ impl Slabs {
                 n_limit,
                 n_excused: 0,
                 excuses,
+                n_held_least: 0,
             }),
             n_withheld,
             n_pages_free: AtomicUsize::new(0),
@@ -420,6 +424,7 @@ impl Slabs {
         pool.n_held_max = n_limit.saturating_sub(self.n_withheld);
         pool.n_limit = n_limit;
         pool.n_excused = 0;
+        pool.n_held_least = pool.n_held;
     }
 
     /// The limit in pages, withheld ones included.
@@ -439,6 +444,7 @@ impl Slabs {
             arena.give_back(page);
             pool.absent.push(page);
             pool.n_held -= 1;
+            pool.n_held_least = pool.n_held_least.min(pool.n_held);
             pool.n_excused = pool.n_excused.min(pool.n_held.saturating_sub(pool.n_held_max));
         }
         max
@@ -449,6 +455,12 @@ impl Slabs {
         let pool = self.pool.lock();
         let Pool { n_held, n_held_max, n_excused, .. } = *pool;
         PoolUsage { n_free: pool.free.len(), n_held, n_held_max, n_excused }
+    }
+
+    /// The least pages that had memory since the limit was last set.
+    #[cfg(any(all(test, not(loom)), fuzzing))]
+    pub(crate) fn n_held_least(&self) -> usize {
+        self.pool.lock().n_held_least
     }
 
     /// What a class holds now.
