@@ -124,6 +124,7 @@ mod interleavings {
     use loom::thread;
 
     use super::*;
+    use crate::item::{CHAINED, IN_LIST, KEY_BINARY, queue_of};
 
     /// One item of a shard: its state word, its payload, and the index's knowledge of it.
     struct Shard {
@@ -177,10 +178,20 @@ mod interleavings {
             alone
         }
 
+        /// Writes another item over this one, its state word included, if nobody has it.
+        fn overwrite(&self) {
+            let is_linked = self.is_linked.lock().unwrap();
+            if *is_linked && is_unshared(&self.state) {
+                let kept = self.state.load(Relaxed) & REFS_MASK;
+                self.state.store(kept | KEY_BINARY, Relaxed);
+                self.payload.with_mut(|_| ());
+            }
+        }
+
         /// The chunk is used for something else: a write.
         fn free(&self) {
             self.payload.with_mut(|_| ());
-            self.n_freed.fetch_add(1, Ordering::Relaxed);
+            self.n_freed.fetch_add(1, Relaxed);
         }
     }
 
@@ -203,7 +214,7 @@ mod interleavings {
                 .collect();
             shard.unlink();
             readers.into_iter().for_each(|reader| reader.join().unwrap());
-            assert_eq!(shard.n_freed.load(Ordering::Relaxed), 1);
+            assert_eq!(shard.n_freed.load(Relaxed), 1);
         });
     }
 
@@ -217,7 +228,25 @@ mod interleavings {
             thread.join().unwrap();
             assert!(shard.change_in_place(), "with the pin gone it can be changed");
             shard.unlink();
-            assert_eq!(shard.n_freed.load(Ordering::Relaxed), 1);
+            assert_eq!(shard.n_freed.load(Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn overwriting_loses_no_reference() {
+        loom::model(|| {
+            let shard = Shard::new();
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    let shard = Arc::clone(&shard);
+                    thread::spawn(move || reader(&shard))
+                })
+                .collect();
+            shard.overwrite();
+            readers.into_iter().for_each(|reader| reader.join().unwrap());
+            assert_eq!(shard.state.load(Relaxed) & REFS_MASK, 1);
+            shard.unlink();
+            assert_eq!(shard.n_freed.load(Relaxed), 1);
         });
     }
 
@@ -233,7 +262,131 @@ mod interleavings {
                 .collect();
             reader(&shard);
             others.into_iter().for_each(|other| other.join().unwrap());
-            assert_eq!(shard.n_freed.load(Ordering::Relaxed), 1);
+            assert_eq!(shard.n_freed.load(Relaxed), 1);
         });
+    }
+
+    /// A chunk that an item is in, the lists of two queues, and the lock of the item's shard.
+    struct Lists {
+        state: AtomicU32,
+        key: UnsafeCell<u8>,
+        /// Whether the item is in it.
+        lists: [Mutex<bool>; 2],
+        /// Whether the shard is locked. A flag, and all only try: loom lets who tries a mutex wait.
+        shard: AtomicU32,
+    }
+
+    const QUEUE: u32 = PLACE_MASK & !(IN_LIST | CHAINED);
+    const SECOND_QUEUE: u32 = QUEUE & QUEUE.wrapping_neg();
+
+    impl Lists {
+        /// An item in the first queue.
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                state: AtomicU32::new(IN_LIST | 1),
+                key: UnsafeCell::new(7),
+                lists: [Mutex::new(true), Mutex::new(false)],
+                shard: AtomicU32::new(0),
+            })
+        }
+
+        /// Does something with the shard locked, if it can be had.
+        fn with_shard(&self, f: impl FnOnce()) {
+            if self.shard.swap(1, Acquire) == 0 {
+                f();
+                self.shard.store(0, Ordering::Release);
+            }
+        }
+
+        fn list(&self, state: u32) -> &Mutex<bool> {
+            &self.lists[queue_of(state) as usize]
+        }
+
+        fn push(&self) {
+            let mut list = self.list(self.state.load(Relaxed)).lock().unwrap();
+            *list = true;
+            self.state.fetch_or(IN_LIST, Relaxed);
+        }
+
+        fn take_out(&self, list: &mut bool) {
+            assert!(std::mem::replace(list, false), "the item is in the list");
+            self.state.fetch_and(!IN_LIST, Relaxed);
+        }
+
+        fn unlink(&self) {
+            self.take_out(&mut self.list(self.state.load(Relaxed)).lock().unwrap());
+        }
+
+        /// To the other queue and back, as a reader and maintenance do it.
+        fn requeue(&self) {
+            self.with_shard(|| {
+                for queue in [SECOND_QUEUE, 0] {
+                    // The mover may have been faster.
+                    if self.state.load(Relaxed) & IN_LIST != 0 {
+                        self.unlink();
+                        self.state.fetch_and(!QUEUE, Relaxed);
+                        self.state.fetch_or(queue, Relaxed);
+                        self.push();
+                    }
+                }
+            });
+        }
+
+        /// Deletes the item; another one takes its chunk.
+        fn use_anew(&self, queue: u32) {
+            self.with_shard(|| {
+                if self.state.load(Relaxed) & IN_LIST != 0 {
+                    self.unlink();
+                    assert!(release(&self.state));
+                    self.key.with_mut(|_| ());
+                    self.state.store(queue | 1, Relaxed);
+                    self.push();
+                }
+            });
+        }
+
+        /// Finds the list of an item that it holds no lock of, as the page mover does, reads the
+        /// item's key, and takes it out if its shard can be had.
+        fn clear(&self) {
+            let seen = self.state.load(Acquire);
+            if seen & IN_LIST == 0 {
+                return;
+            }
+            let mut list = self.list(seen).lock().unwrap();
+            if !is_same_place(seen, self.state.load(Acquire)) {
+                return;
+            }
+            assert!(*list, "the item is in the list that is locked");
+            self.key.with(|_| ());
+            self.with_shard(|| {
+                self.take_out(&mut list);
+                assert!(release(&self.state));
+                self.key.with_mut(|_| ());
+            });
+        }
+    }
+
+    #[test]
+    fn an_item_found_without_a_lock_is_in_the_list_it_names() {
+        loom::model(|| {
+            let lists = Lists::new();
+            let other = Arc::clone(&lists);
+            let thread = thread::spawn(move || other.requeue());
+            lists.clear();
+            thread.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_key_is_not_read_while_another_item_takes_the_chunk() {
+        for queue in [0, SECOND_QUEUE] {
+            loom::model(move || {
+                let lists = Lists::new();
+                let other = Arc::clone(&lists);
+                let thread = thread::spawn(move || other.use_anew(queue));
+                lists.clear();
+                thread.join().unwrap();
+            });
+        }
     }
 }
