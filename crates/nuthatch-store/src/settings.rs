@@ -178,7 +178,7 @@ fn micros(sleep: Duration) -> u32 {
     u32::try_from(sleep.min(CRAWLER_SLEEP_MAX).as_micros()).expect("a second is 10^6 µs")
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
