@@ -373,8 +373,7 @@ pub(super) const WORDS: &[Word] = &[
     },
     Word {
         name: "relaxed_privileges",
-        doc: "serve the debugging commands that tests use, such as debugtime, and heed \
-              T_MEMD_INITIAL_MALLOC",
+        doc: "serve debugging commands, heed T_MEMD_INITIAL_MALLOC",
         default: Some(|options| on_off(options.debug_commands)),
         action: WordAction::Set(|draft| draft.options.debug_commands = true),
     },
