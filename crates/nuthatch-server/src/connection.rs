@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -126,9 +127,11 @@ impl<H: Handler> Connection<H> {
         worker: Rc<Worker<H>>,
         present: Present,
     ) -> Self {
+        let mut session = Session::new();
+        session.set_conn(u64::from(stream.as_fd().as_raw_fd().unsigned_abs()));
         Self {
             stream,
-            session: Session::new(),
+            session,
             stage: Stage::Read,
             protocol,
             is_lent: false,

@@ -146,13 +146,15 @@ impl<P> Mailbox<P> {
 /// The session's end of the mailbox, and what numbers its tickets. Dropped with the session, it
 /// says so to those who still work on answers.
 pub(crate) struct Desk<P> {
+    /// The number by which its driver names the connection.
+    pub(crate) conn: u64,
     next_ticket: u32,
     mailbox: Option<Arc<Mailbox<P>>>,
 }
 
 impl<P> Desk<P> {
     pub(crate) const fn new() -> Self {
-        Self { next_ticket: 0, mailbox: None }
+        Self { conn: 0, next_ticket: 0, mailbox: None }
     }
 
     pub(crate) const fn next_ticket(&mut self) -> u32 {

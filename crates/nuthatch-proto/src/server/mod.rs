@@ -219,6 +219,12 @@ impl<H: Handler> Session<H> {
         Self { needs_login: true, ..Self::new() }
     }
 
+    /// Gives the connection a number by which handlers and logs name it
+    /// ([`Reply::conn`]); 0 until then. memcached's is that of the socket's descriptor.
+    pub const fn set_conn(&mut self, number: u64) {
+        self.desk.conn = number;
+    }
+
     /// Whether the client has still to log in.
     pub const fn needs_login(&self) -> bool {
         self.needs_login

@@ -218,6 +218,11 @@ impl<'q, P> Reply<'q, P> {
         Self { queue, start, context, desk, feed, is_pipelined, has_failed: false }
     }
 
+    /// The number of the connection that asks; see [`Session::set_conn`](crate::Session::set_conn).
+    pub const fn conn(&self) -> u64 {
+        self.desk.conn
+    }
+
     // Status lines.
 
     /// Writes a status line, given without its line end (`OK`, `TOUCHED`, `RESET` …).
