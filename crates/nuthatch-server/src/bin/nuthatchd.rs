@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nuthatch_server::options::{self, Options, Parsed, StoreOptions};
+use nuthatch_server::options::{self, Options, Parsed, Port, StoreOptions};
 use nuthatch_server::process::{
     ProcessError, daemon, exit, hooks, limits, pidfile, ports, signals, user,
 };
@@ -73,6 +73,9 @@ impl From<ProcessError> for Failure {
 
 /// Sets the process up in memcached's order: limits, user, daemon, sockets, memory, pid file.
 fn run(options: Options) -> Result<u8, Failure> {
+    if let Some(what) = not_yet(&options) {
+        return Err(Failure::usage(format!("{what} is not supported by this build yet")));
+    }
     if options.store.huge_pages {
         limits::huge_pages().map_err(|message| Failure::of(message, exit::FAILURE))?;
     }
@@ -148,6 +151,21 @@ fn run(options: Options) -> Result<u8, Failure> {
         .build(store);
     server.run(move || engine.clone(), until_signal(held)).map_err(Failure::system)?;
     Ok(exit::OK)
+}
+
+/// What is asked for, is read, and has no effect yet. Who gives it its effect takes it out here.
+fn not_yet(options: &Options) -> Option<&'static str> {
+    [
+        ("-U (--udp-port)", options.udp_port != Port::Off),
+        ("-N (--napi-ids)", options.napi_ids != 0),
+        ("-Y (--auth-file)", options.auth_file.is_some()),
+        ("-D", options.detail_enabled),
+        ("-o read_buf_mem_limit", options.read_buf_mem_limit != 0),
+        ("-o sock_cookie_id", options.sock_cookie_id.is_some()),
+        ("-o track_sizes", options.store.track_sizes),
+    ]
+    .into_iter()
+    .find_map(|(what, asked)| asked.then_some(what))
 }
 
 /// Opens the sockets that the options ask for: one path, or TCP addresses, by default loopback.

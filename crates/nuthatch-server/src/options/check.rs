@@ -4,18 +4,26 @@
 use nuthatch_store::{Profile, Store};
 use nuthatch_types::limits::{ITEM_SIZE_DEFAULT, ITEM_SIZE_MAX, ITEM_SIZE_MIN, PAGE_BYTES};
 
-use super::{HOT_WARM_PCT_MAX, Options, UsageError, draft::Draft};
+use super::{HOT_WARM_PCT_MAX, Options, Port, Protocol, UsageError, draft::Draft};
 
 /// Makes a draft into options, or says what does not fit.
 pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
     let Draft {
         mut options,
+        port_given,
+        protocol_given,
         slab_chunk_max_given,
         growth_factor_given,
         chunk_size_min_given,
         hot_lru_pct_given,
         slab_sizes,
     } = draft;
+    if options.napi_ids as usize > options.threads {
+        return Err(UsageError::usage(format!(
+            "Number of napi_ids({}) cannot be greater than number of threads({})",
+            options.napi_ids, options.threads
+        )));
+    }
     let store = &mut options.store;
     if store.profile == Profile::Lean {
         // What the engine itself takes in that profile, where nothing else was asked for.
@@ -73,6 +81,24 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
     }
     if store.temporary_ttl_secs.is_some() && !store.lru_segmented {
         return Err(UsageError::usage("temporary_ttl requires lru_maintainer to be enabled"));
+    }
+    if options.auth_file.is_some() {
+        if !protocol_given {
+            options.protocol = Protocol::Ascii;
+        } else if options.protocol != Protocol::Ascii {
+            return Err(UsageError::usage(
+                "ERROR: You cannot allow the BINARY protocol while using ascii authentication \
+                 tokens.",
+            ));
+        }
+        if options.udp_port != Port::Off {
+            return Err(UsageError::usage(
+                "Cannot use UDP with ascii authentication enabled (-U 0 to disable)",
+            ));
+        }
+    }
+    if options.udp_port != Port::Off && !port_given {
+        options.port = options.udp_port;
     }
     Ok(options)
 }

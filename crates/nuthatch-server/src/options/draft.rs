@@ -9,6 +9,10 @@ use super::{Options, UsageError};
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) options: Options,
+    /// `-p` was given: `-U` does not choose the TCP port.
+    pub(super) port_given: bool,
+    /// `-B` was given: `-Y` does not choose the protocol.
+    pub(super) protocol_given: bool,
     /// `-o slab_chunk_max` was given: no other flag may choose the chunk size.
     pub(super) slab_chunk_max_given: bool,
     /// `-f`, `-n` and `-o hot_lru_pct` were given: the profile does not choose them.
@@ -39,6 +43,11 @@ impl<'a> Value<'a> {
                 self.raw.display()
             ))),
         }
+    }
+
+    /// The value as bytes, without the white space before it.
+    pub(super) fn trimmed_bytes(self) -> &'a [u8] {
+        self.raw.as_encoded_bytes().trim_ascii_start()
     }
 
     /// The value as a decimal number.

@@ -56,25 +56,20 @@ pub(super) const FLAGS: &[Flag] = &[
         doc: "TCP port to listen on; 0 is none, -1 any free one",
         default: Some(|options| options.port.as_setting().to_string()),
         action: Action::Take("num", |draft, value| {
-            let port = value.number::<i64>()?;
-            draft.options.port = match port {
-                0 => Port::Off,
-                -1 => Port::Ephemeral,
-                _ => Port::At(u16::try_from(port).map_err(|_| {
-                    UsageError::usage(format!("ERROR: Invalid port number {port}."))
-                })?),
-            };
+            draft.options.port = port(value)?;
+            draft.port_given = true;
             Ok(())
         }),
     },
     Flag {
         letter: 'U',
         long: "udp-port",
-        doc: "UDP port to listen on; this build has no UDP and takes only 0",
-        default: None,
-        action: Action::Take("num", |_, value| match value.number::<i64>()? {
-            0 => Ok(()),
-            _ => Err(UsageError::unsupported("-U (--udp-port) other than 0")),
+        doc: "UDP port to listen on; 0 is none, -1 any free one; unless -p is given\n\
+              TCP listens on the same port",
+        default: Some(|options| options.udp_port.as_setting().to_string()),
+        action: Action::Take("num", |draft, value| {
+            draft.options.udp_port = port(value)?;
+            Ok(())
         }),
     },
     Flag {
@@ -262,6 +257,22 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
+        letter: 'D',
+        long: "",
+        doc: "count what is done with the keys of each prefix, which ends at the first\n\
+              such character, and show it in stats detail dump (default: \":\", and\n\
+              nothing is counted until stats detail on)",
+        default: None,
+        action: Action::Take("char", |draft, value| {
+            let Some(first) = value.trimmed_bytes().first() else {
+                return Err(UsageError::value("No delimiter specified"));
+            };
+            draft.options.stat_key_prefix = *first;
+            draft.options.detail_enabled = true;
+            Ok(())
+        }),
+    },
+    Flag {
         letter: 'L',
         long: "enable-largepages",
         doc: "ask for item memory in huge pages, where the system has them",
@@ -329,6 +340,7 @@ pub(super) const FLAGS: &[Flag] = &[
               this build does not speak binary yet: with it, connections are closed",
         default: None,
         action: Action::Take("name", |draft, value| {
+            draft.protocol_given = true;
             draft.options.protocol = match value.text()? {
                 "auto" => Protocol::Auto,
                 "binary" => Protocol::Binary,
@@ -376,16 +388,36 @@ pub(super) const FLAGS: &[Flag] = &[
         action: Action::Set(|draft| draft.options.watch_enabled = false),
     },
     Flag {
+        letter: 'Y',
+        long: "auth-file",
+        doc: "users and passwords, a line \"user:password\" each; clients must then log in\n\
+              before anything else is served (ascii protocol only)",
+        default: None,
+        action: Action::Take("file", |draft, value| {
+            draft.options.auth_file = Some(PathBuf::from(value.raw));
+            Ok(())
+        }),
+    },
+    Flag {
+        letter: 'N',
+        long: "napi-ids",
+        doc: "number of receive queues of the network card: a connection is served\n\
+              by the worker thread of its queue (default: 0, in turn)",
+        default: None,
+        action: Action::Take("num", |draft, value| {
+            const MESSAGE: &str = "Maximum number of NAPI IDs must be greater than 0";
+            draft.options.napi_ids = positive(value, MESSAGE)?;
+            Ok(())
+        }),
+    },
+    Flag {
         letter: 'o',
         long: "extended",
         doc: "comma separated list of extended options:",
         default: None,
         action: Action::Take("list", |draft, value| words::read(draft, value.text()?)),
     },
-    unsupported('D', "", true),
-    unsupported('N', "napi-ids", true),
     unsupported('S', "enable-sasl", false),
-    unsupported('Y', "auth-file", true),
     unsupported('Z', "enable-ssl", false),
     unsupported('e', "memory-file", true),
 ];
@@ -394,6 +426,19 @@ pub(super) const FLAGS: &[Flag] = &[
 /// what a server can do.
 const fn unsupported(letter: char, long: &'static str, value: bool) -> Flag {
     Flag { letter, long, doc: "", default: None, action: Action::Unsupported { value } }
+}
+
+/// A port number, 0 for none or -1 for a free one.
+fn port(value: &Value<'_>) -> Result<Port, UsageError> {
+    let port = value.number::<i64>()?;
+    Ok(match port {
+        0 => Port::Off,
+        -1 => Port::Ephemeral,
+        _ => Port::At(
+            u16::try_from(port)
+                .map_err(|_| UsageError::usage(format!("ERROR: Invalid port number {port}.")))?,
+        ),
+    })
 }
 
 /// A number above 0 that fits memcached's `int`; below 1 it gets the flag's own message.

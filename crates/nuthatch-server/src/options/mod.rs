@@ -93,7 +93,9 @@ where
 pub struct Options {
     /// `-p`: the TCP port of every `-l` entry that names none.
     pub port: Port,
-    /// `-s`: the path of a Unix socket; with it there is no TCP listener.
+    /// `-U`: the UDP port of every `-l` entry that names none.
+    pub udp_port: Port,
+    /// `-s`: the path of a Unix socket; with it there is no TCP and no UDP listener.
     pub unix_socket: Option<PathBuf>,
     /// `-a`: the permission bits of the Unix socket, at most `0o777`.
     pub unix_mask: u32,
@@ -116,8 +118,30 @@ pub struct Options {
     /// `-o idle_timeout`: how long a TCP client may be silent, in seconds; 0 is forever.
     pub idle_timeout_secs: u32,
 
+    /// `-N`: how many receive queues the network card has. A connection goes to the worker that
+    /// its queue belongs to; 0 deals connections out in turn. At most [`threads`](Self::threads).
+    pub napi_ids: u32,
+    /// `-o read_buf_mem_limit`: how much the buffers that requests are read into may take
+    /// together, in bytes; 0 is no limit.
+    pub read_buf_mem_limit: usize,
+    /// `-o sock_cookie_id`: the mark that listening sockets bear, for the system's packet filter
+    /// (`SO_MARK`).
+    pub sock_cookie_id: Option<u32>,
+
     /// What the engine is told.
     pub store: StoreOptions,
+
+    /// `-Y`: the file of users and passwords; with it a client must log in before anything else
+    /// is served.
+    pub auth_file: Option<PathBuf>,
+    /// `-D` sets it: the byte that ends the prefix of a key, by which `stats detail` counts.
+    pub stat_key_prefix: u8,
+    /// `-D` sets it: prefixes are counted from the start, as after `stats detail on`.
+    pub detail_enabled: bool,
+    /// `-o watcher_logbuf_size`: the lines that wait for one `watch` connection, in bytes.
+    pub watcher_logbuf_bytes: usize,
+    /// `-o worker_logbuf_size`: the lines of one worker that wait to be given out, in bytes.
+    pub worker_logbuf_bytes: usize,
 
     /// `-m`: memory for items, in bytes.
     pub memory_limit: usize,
@@ -142,6 +166,9 @@ pub struct Options {
     pub user: Option<String>,
     /// `-k`: keep all memory of the process in RAM.
     pub lock_memory: bool,
+    /// `-o drop_privileges`: once everything is set up, give up the system calls that serving
+    /// does not need.
+    pub drop_privileges: bool,
     /// `-r`: allow core files of any size.
     pub core_dumps: bool,
     /// `-v`, as often as it was given: 0 silent, 1 errors, 2 commands and replies, 3 states.
@@ -213,12 +240,15 @@ pub struct StoreOptions {
     /// `-o temporary_ttl`: items that live no longer than this, in seconds, have a list of their
     /// own and are never evicted; `None` is no such list.
     pub temporary_ttl_secs: Option<u32>,
+    /// `-o track_sizes`: how many items there are of each size is counted, for `stats sizes`.
+    pub track_sizes: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             port: Port::At(limits::PORT_DEFAULT),
+            udp_port: Port::Off,
             unix_socket: None,
             unix_mask: UNIX_MASK_DEFAULT,
             listen: None,
@@ -229,7 +259,15 @@ impl Default for Options {
             reqs_per_event: REQS_PER_EVENT_DEFAULT,
             maxconns_fast: true,
             idle_timeout_secs: 0,
+            napi_ids: 0,
+            read_buf_mem_limit: 0,
+            sock_cookie_id: None,
             store: StoreOptions::default(),
+            auth_file: None,
+            stat_key_prefix: b':',
+            detail_enabled: false,
+            watcher_logbuf_bytes: WATCHER_LOGBUF_BYTES_DEFAULT,
+            worker_logbuf_bytes: WORKER_LOGBUF_BYTES_DEFAULT,
             memory_limit: limits::MEMORY_DEFAULT,
             shutdown_command: false,
             flush_enabled: true,
@@ -240,6 +278,7 @@ impl Default for Options {
             pidfile: None,
             user: None,
             lock_memory: false,
+            drop_privileges: false,
             core_dumps: false,
             verbosity: 0,
             warnings: Vec::new(),
@@ -274,24 +313,25 @@ impl Default for StoreOptions {
             hot_max_factor: HOT_MAX_FACTOR_DEFAULT,
             warm_max_factor: WARM_MAX_FACTOR_DEFAULT,
             temporary_ttl_secs: None,
+            track_sizes: false,
         }
     }
 }
 
-/// Where TCP listens.
+/// Where TCP (`-p`) or UDP (`-U`) listens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "what -p can say")]
+#[expect(clippy::exhaustive_enums, reason = "what -p and -U can say")]
 pub enum Port {
-    /// Nowhere (`-p 0`).
+    /// Nowhere (0).
     Off,
-    /// On a free port that the kernel picks (`-p -1`).
+    /// On a free port that the kernel picks (-1).
     Ephemeral,
     /// On this port; never 0.
     At(u16),
 }
 
 impl Port {
-    /// The number as `-p` and `stats settings` (`tcpport`) write it.
+    /// The number as `-p` and `stats settings` (`tcpport`, `udpport`) write it.
     pub fn as_setting(self) -> i32 {
         match self {
             Self::Off => 0,
@@ -412,6 +452,8 @@ pub const THREADS_MAX: usize = 1024;
 /// Above so many threads `-t` warns, as memcached does.
 const THREADS_WARN: usize = 64;
 
+const WATCHER_LOGBUF_BYTES_DEFAULT: usize = 256 << 10;
+const WORKER_LOGBUF_BYTES_DEFAULT: usize = 64 << 10;
 const UNIX_MASK_DEFAULT: u32 = 0o700;
 const BACKLOG_DEFAULT: i32 = 1024;
 const CONN_LIMIT_DEFAULT: u32 = 1024;

@@ -108,6 +108,7 @@ fn numbers_out_of_range_get_memcached_s_words() {
         ("-f 1", "Factor must be greater than 1"),
         ("-f nan", "Factor must be greater than 1"),
         ("-n 0", "Chunk size must be greater than 0"),
+        ("-N 0", "Maximum number of NAPI IDs must be greater than 0"),
         ("-t 1025", "Number of threads must not be greater than 1024"),
         ("-m 64x", "invalid value for -m: \"64x\""),
         ("--conn-limit=many", "invalid value for --conn-limit: \"many\""),
@@ -121,6 +122,8 @@ fn numbers_out_of_range_get_memcached_s_words() {
     for (line, message) in [
         ("-p 65536", "ERROR: Invalid port number 65536."),
         ("-p -2", "ERROR: Invalid port number -2."),
+        ("-U 65536", "ERROR: Invalid port number 65536."),
+        ("-N 5", "Number of napi_ids(5) cannot be greater than number of threads(4)"),
         (
             "-B http",
             "Invalid value for binding protocol: http\n -- should be one of auto, binary, or ascii",
@@ -142,6 +145,11 @@ fn ports() {
     assert_eq!(run("-p 0").unwrap().port, Port::Off);
     assert_eq!(run("-p 65535").unwrap().port, Port::At(65535));
     assert_eq!(Port::Ephemeral.as_setting(), -1);
+    let both = |line| run(line).map(|options| (options.port, options.udp_port)).unwrap();
+    assert_eq!(both("-U 5"), (Port::At(5), Port::At(5)), "TCP goes where UDP is");
+    assert_eq!(both("-U 5 -p 0"), (Port::Off, Port::At(5)));
+    assert_eq!(both("-p 6 -U -1"), (Port::At(6), Port::Ephemeral));
+    assert_eq!(both("-U 0"), (Port::At(11211), Port::Off));
     assert_eq!((Port::Ephemeral.to_bind(), Port::Off.to_bind()), (Some(0), None));
 }
 
@@ -163,16 +171,10 @@ fn too_many_threads_warn() {
 fn what_is_not_there_is_refused_by_name() {
     for (line, name) in [
         ("-S", "-S (--enable-sasl)"),
-        ("-Y users", "-Y (--auth-file)"),
-        ("--auth-file=users", "-Y (--auth-file)"),
         ("-Z", "-Z (--enable-ssl)"),
         ("-e file", "-e (--memory-file)"),
-        ("-D :", "-D"),
-        ("-N 4", "-N (--napi-ids)"),
-        ("-U 11211", "-U (--udp-port) other than 0"),
         ("-o ssl_chain_cert=a,ssl_key=b", "-o ssl_chain_cert"),
         ("-o ext_path=/f:64m", "-o ext_path"),
-        ("-o read_buf_mem_limit=8", "-o read_buf_mem_limit other than 0"),
         ("-o slab_automove_freeratio=0.1", "-o slab_automove_freeratio"),
     ] {
         refused(line, 64, &format!("{name} is not supported by this build yet"));
@@ -183,6 +185,49 @@ fn what_is_not_there_is_refused_by_name() {
         assert_eq!(error.exit_code(), 64);
         assert!(error.to_string().starts_with(&format!("-o {name} is not supported: ")), "{error}");
     }
+}
+
+#[test]
+fn prefixes() {
+    let options = run("-D |x").unwrap();
+    assert_eq!((options.stat_key_prefix, options.detail_enabled), (b'|', true));
+    let options = run("").unwrap();
+    assert_eq!((options.stat_key_prefix, options.detail_enabled), (b':', false));
+    let error = parse(["nuthatchd", "-D", " "]).unwrap_err();
+    assert_eq!((error.exit_code(), error.to_string().as_str()), (1, "No delimiter specified"));
+}
+
+#[test]
+fn passwords_are_for_the_text_protocol_over_streams() {
+    for line in ["-Y users", "--auth-file=users", "-Y users -B ascii -U 0"] {
+        let options = run(line).unwrap();
+        assert_eq!(options.auth_file, Some(PathBuf::from("users")), "{line}");
+        assert_eq!(options.protocol, Protocol::Ascii, "{line}");
+    }
+    for line in ["-Y users -B auto", "-B binary -Y users"] {
+        refused(
+            line,
+            64,
+            "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
+        );
+    }
+    refused(
+        "-Y users -U 11211",
+        64,
+        "Cannot use UDP with ascii authentication enabled (-U 0 to disable)",
+    );
+}
+
+#[test]
+fn buffers_and_marks() {
+    let options =
+        run("-o read_buf_mem_limit=2,watcher_logbuf_size=8,worker_logbuf_size=9").unwrap();
+    assert_eq!(options.read_buf_mem_limit, 2 << 20);
+    assert_eq!((options.watcher_logbuf_bytes, options.worker_logbuf_bytes), (8 << 10, 9 << 10));
+    let options = run("-N 2 -o track_sizes,sock_cookie_id=7").unwrap();
+    assert!(options.store.track_sizes);
+    assert_eq!((options.napi_ids, options.sock_cookie_id), (2, Some(7)));
+    assert_eq!(run("-o sock_cookie_id=0").unwrap().sock_cookie_id, None);
 }
 
 #[test]
@@ -202,6 +247,14 @@ fn the_list_of_words() {
         ("-o slab_chunk_max=0", "slab_chunk_max must be >= 0"),
         ("-o slab_chunk_max=1025", "slab_chunk_max must be specified in kilobytes."),
         ("-o slab_sizes", "Missing slab_sizes argument"),
+        ("-o read_buf_mem_limit", "Missing read_buf_mem_limit argument"),
+        ("-o read_buf_mem_limit=x", "could not parse argument to read_buf_mem_limit"),
+        ("-o watcher_logbuf_size", "Missing watcher_logbuf_size argument"),
+        ("-o watcher_logbuf_size=-1", "could not parse argument to watcher_logbuf_size"),
+        ("-o worker_logbuf_size", "Missing worker_logbuf_size argument"),
+        ("-o worker_logbuf_size=1k", "could not parse argument to worker_logbuf_size"),
+        ("-o sock_cookie_id", "Missing sock_cookie_id argument"),
+        ("-o sock_cookie_id=4294967296", "invalid value for sock_cookie_id: \"4294967296\""),
         ("-o slab_automove=3", "slab_automove must be between 0 and 2"),
         ("-o slab_automove=-1", "slab_automove must be between 0 and 2"),
         ("-o slab_automove=on", "invalid value for slab_automove: \"on\""),

@@ -349,6 +349,51 @@ pub(super) const WORDS: &[Word] = &[
         }),
     },
     Word {
+        name: "read_buf_mem_limit",
+        doc: "limit in megabytes for the memory that requests are read into\n\
+              (default: 0, unlimited)",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            draft.options.read_buf_mem_limit = bytes("read_buf_mem_limit", value, 1 << 20)?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "watcher_logbuf_size",
+        doc: "size in kilobytes of per-watcher write buffer",
+        default: Some(|options| (options.watcher_logbuf_bytes >> 10).to_string()),
+        action: WordAction::Take(|draft, value| {
+            draft.options.watcher_logbuf_bytes = bytes("watcher_logbuf_size", value, 1 << 10)?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "worker_logbuf_size",
+        doc: "size in kilobytes of per-worker-thread buffer read by logger",
+        default: Some(|options| (options.worker_logbuf_bytes >> 10).to_string()),
+        action: WordAction::Take(|draft, value| {
+            draft.options.worker_logbuf_bytes = bytes("worker_logbuf_size", value, 1 << 10)?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "track_sizes",
+        doc: "count how many items there are of each size, for stats sizes",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.store.track_sizes = true),
+    },
+    Word {
+        name: "sock_cookie_id",
+        doc: "mark listening sockets with this number, for the packet filter",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("sock_cookie_id argument"))?;
+            let id: u32 = number("sock_cookie_id", text)?;
+            draft.options.sock_cookie_id = (id != 0).then_some(id);
+            Ok(())
+        }),
+    },
+    Word {
         name: "modern",
         doc: "the defaults of the next major version; currently the same",
         default: None,
@@ -391,18 +436,8 @@ pub(super) const WORDS: &[Word] = &[
             Ok(())
         }),
     },
-    // Words that ask for the absence of what this build does not have: it does as they say.
+    // A word that asks for the absence of what this build does not have: it does as it says.
     off("no_drop_privileges"),
-    Word {
-        name: "read_buf_mem_limit",
-        doc: "",
-        default: None,
-        action: WordAction::Take(|_, value| match value {
-            Some("0") => Ok(()),
-            None => Err(missing("read_buf_mem_limit argument")),
-            Some(_) => Err(UsageError::unsupported("-o read_buf_mem_limit other than 0")),
-        }),
-    },
     // Words that would do harm or nothing.
     refused("no_hashexpand", "an index that may not grow would have to refuse items"),
     refused("tail_repair_time", "references are never lost here, so that there is none to repair"),
@@ -427,7 +462,6 @@ pub(super) const WORDS: &[Word] = &[
     unsupported("proxy_memprofile"),
     unsupported("proxy_uring"),
     unsupported("slab_automove_freeratio"),
-    unsupported("sock_cookie_id"),
     unsupported("ssl_ca_cert"),
     unsupported("ssl_chain_cert"),
     unsupported("ssl_ciphers"),
@@ -438,9 +472,6 @@ pub(super) const WORDS: &[Word] = &[
     unsupported("ssl_session_cache"),
     unsupported("ssl_verify_mode"),
     unsupported("ssl_wbuf_size"),
-    unsupported("track_sizes"),
-    unsupported("watcher_logbuf_size"),
-    unsupported("worker_logbuf_size"),
 ];
 
 const fn unsupported(name: &'static str) -> Word {
@@ -466,6 +497,15 @@ fn missing(what: &str) -> UsageError {
 
 fn number<T: FromStr>(name: &str, text: &str) -> Result<T, UsageError> {
     text.trim_start().parse().map_err(|_| invalid(name, text))
+}
+
+/// A number of units, as bytes.
+fn bytes(name: &str, value: Option<&str>, unit: usize) -> Result<usize, UsageError> {
+    let text = value.ok_or_else(|| missing(&format!("{name} argument")))?;
+    let number: Option<u32> = text.trim_start().parse().ok();
+    number
+        .and_then(|number| (number as usize).checked_mul(unit))
+        .ok_or_else(|| UsageError::value(format!("could not parse argument to {name}")))
 }
 
 fn percent(name: &str, value: Option<&str>) -> Result<u8, UsageError> {

@@ -276,12 +276,8 @@ fn told_pid_at(address: std::net::SocketAddr) -> u64 {
 fn what_this_build_has_not_is_refused_and_not_ignored() {
     let refused: &[(&[&str], &str)] = &[
         (&["-S"], "-S (--enable-sasl)"),
-        (&["-Y", "/etc/users"], "-Y (--auth-file)"),
         (&["-Z"], "-Z (--enable-ssl)"),
         (&["-e", "/tmp/memory"], "-e (--memory-file)"),
-        (&["-D", ":"], "-D"),
-        (&["-N", "1"], "-N (--napi-ids)"),
-        (&["-U", "11211"], "-U (--udp-port) other than 0"),
         (&["-o", "ext_path=/tmp/x:1m"], "-o ext_path"),
         (&["-o", "ssl_key=x"], "-o ssl_key"),
         (&["-o", "tail_repair_time=30"], "-o tail_repair_time"),
