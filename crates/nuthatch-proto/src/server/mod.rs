@@ -144,8 +144,10 @@ pub enum Want {
 /// decodes the key; an opaque token that is too long is refused before the command has acted, and
 /// before the value's size is looked at; a retrieval with a bad key looks up none of its keys; a
 /// key with a space or line end is always returned in base64.
-/// As in memcached, a store command whose length field is no number is answered with an error and
-/// its value is then read as commands: without a length there is no telling where it ends.
+/// What may be a value is never read as commands: a store command without a usable length, or whose
+/// value is longer or shorter than it said, is answered with memcached's error, and then the
+/// connection is closed. After a command without a length it stays open for others of that kind,
+/// and is closed at the first that is not.
 pub struct Session<H: Handler> {
     recv: Vec<u8>,
     /// `recv[start..end]` has been received and not yet processed.
@@ -157,6 +159,8 @@ pub struct Session<H: Handler> {
     need: usize,
     state: State<H::Sink>,
     needs_login: bool,
+    /// The last line announced a value without saying how long it is.
+    is_unbounded: bool,
     queue: SendQueue<H::Pin>,
     desk: Desk<H::Pin>,
     feed: Option<Box<dyn Feed>>,
@@ -206,6 +210,7 @@ impl<H: Handler> Session<H> {
             need: 0,
             state: State::Line,
             needs_login: false,
+            is_unbounded: false,
             queue: SendQueue::new(),
             desk: Desk::new(),
             feed: None,
@@ -568,6 +573,17 @@ impl<H: Handler> Session<H> {
         };
         let (line, behind) = input.split_at(line_len);
         match parse_line(line, scratch) {
+            Parsed::Unbounded { line } => {
+                self.is_unbounded = true;
+                self.consume(line_len);
+                self.error(line, false);
+                Step::Done
+            }
+            // What follows such a line is as likely its value.
+            _ if self.is_unbounded => {
+                self.state = State::Closing;
+                Step::Done
+            }
             Parsed::Request { request: Request::Get(get), .. }
                 if get.keys.len() > RETRIEVAL_SLICE_BYTES =>
             {
@@ -604,7 +620,8 @@ impl<H: Handler> Session<H> {
                         None
                     };
                     reply.error(refusal.unwrap_or(BAD_DATA_CHUNK));
-                    Outcome::Done
+                    // Where the value really ends nobody knows.
+                    Outcome::Close
                 };
                 self.consume(line_len + len + 2);
                 self.outcome(outcome)
@@ -713,7 +730,7 @@ impl<H: Handler> Session<H> {
         } else {
             drop(sink);
             reply.error(BAD_DATA_CHUNK);
-            Outcome::Done
+            Outcome::Close
         };
         self.outcome(outcome)
     }

@@ -269,7 +269,7 @@ fn config(mut args: Tokens<'_>, noreply: bool) -> Parsed<'_> {
         (Some(b"set"), key) => {
             let (flags, len) = (args.next(), args.next());
             let Some(len) = len.and_then(super::classic::value_len) else {
-                return Parsed::malformed(BAD_FORMAT, noreply);
+                return Parsed::unbounded();
             };
             let swallow = |line| Parsed::Malformed { line, noreply, swallow: len + 2 };
             let (Ok(Some(name)), Some(flags)) = (key, flags.and_then(number::u32_strict)) else {

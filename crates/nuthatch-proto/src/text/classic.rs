@@ -45,13 +45,13 @@ pub(crate) fn store<'a>(verb: &[u8], line: &'a [u8], mut tokens: Tokens<'a>) -> 
     let mut next = || tokens.next();
     let (Some(key), Some(flags), Some(exptime), Some(len)) = (next(), next(), next(), next())
     else {
-        return Parsed::bad_format();
+        return Parsed::unbounded();
     };
     let Some(len) = value_len(len) else {
-        // Nobody knows where the value ends, so it will be read as commands. memcached does too.
-        return Parsed::bad_format();
+        return Parsed::unbounded();
     };
     let noreply = is_noreply(line);
+    let n_tokens = if verb == b"cas" { 6 } else { 5 };
     let mut read = || -> Option<Set<'a>> {
         let key = Key::binary(key).ok()?;
         let flags = ItemFlags(number::flags_lenient(flags)?);
@@ -68,6 +68,8 @@ pub(crate) fn store<'a>(verb: &[u8], line: &'a [u8], mut tokens: Tokens<'a>) -> 
     };
     match read() {
         Some(set) => Parsed::request(Request::Set(set), noreply),
+        // A key with a space in it moves the length to another place.
+        None if Tokens(line).count() > n_tokens + usize::from(noreply) => Parsed::unbounded(),
         None => Parsed::Malformed { line: BAD_FORMAT, noreply, swallow: len + 2 },
     }
 }

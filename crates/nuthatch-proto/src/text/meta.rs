@@ -259,14 +259,13 @@ pub(crate) fn arith<'a>(mut tokens: Tokens<'a>, scratch: &'a mut Scratch) -> Par
 
 /// `ms key datalen flags*`.
 pub(crate) fn set<'a>(mut tokens: Tokens<'a>, scratch: &'a mut Scratch) -> Parsed<'a> {
-    let (Some(key), Some(len)) = (tokens.next(), tokens.next()) else {
-        return Parsed::bad_format();
-    };
-    // As with `set`: without a length there is no telling where the value ends.
-    let (Some(n_flags), Some(len)) = (survey(tokens, 3), classic::value_len(len)) else {
-        return Parsed::bad_format();
+    let (Some(key), Some(len)) = (tokens.next(), tokens.next().and_then(classic::value_len)) else {
+        return Parsed::unbounded();
     };
     let swallow = |line| Parsed::Malformed { line, noreply: false, swallow: len + 2 };
+    let Some(n_flags) = survey(tokens, 3) else {
+        return swallow(BAD_FORMAT);
+    };
     let meta = match read(key, tokens, 3 + n_flags, scratch) {
         Ok(meta) => meta,
         Err(line) => return swallow(line),

@@ -76,6 +76,12 @@ pub enum Parsed<'a> {
         /// So many bytes after the line belong to the command and are to be skipped first.
         swallow: usize,
     },
+    /// A store command that does not say how long its value is: answer it. What follows may be the
+    /// value or a command, and nobody can tell, so it must not be served.
+    Unbounded {
+        /// The error line, without its line end.
+        line: &'static str,
+    },
     /// Not our protocol (an HTTP request line): close without an answer.
     Alien,
 }
@@ -91,6 +97,10 @@ impl<'a> Parsed<'a> {
 
     pub(crate) const fn bad_format() -> Self {
         Self::malformed(BAD_FORMAT, false)
+    }
+
+    pub(crate) const fn unbounded() -> Self {
+        Self::Unbounded { line: BAD_FORMAT }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! memcached reads them in two ways. Most are *strict*: the whole token must be digits, with a
 //! minus sign only where the type has one. The flags and the exptime of the classic store commands
-//! are read as C's `strtoul` and `strtol` do: white space before and after, a sign, and a 64-bit
-//! result that is cut to 32 bits. Both ways are here, and nothing else reads a number.
+//! are read as C's `strtoul` and `strtol` do: white space before and after, and a sign; the exptime
+//! is a 64-bit result that is cut to 32 bits. Both ways are here, and nothing else reads a number.
 
 /// The most bytes a strict 32-bit number may have.
 const STRICT_32_LEN_MAX: usize = 11;
@@ -37,15 +37,13 @@ pub(crate) fn i64_strict(token: &[u8]) -> Option<i64> {
     if token.len() > STRICT_64_LEN_MAX { None } else { signed(token) }
 }
 
-/// Client flags as the classic store commands read them: 4294967296 is 0, and `-1` an error.
+/// Client flags as the classic store commands read them. memcached cuts larger numbers to 32 bits,
+/// so that a client gets back other flags than it stored; here they are an error.
 pub(crate) fn flags_lenient(token: &[u8]) -> Option<u32> {
-    let (negative, magnitude) = c_number(token)?;
-    let number = if negative { magnitude.wrapping_neg() } else { magnitude };
-    // What is negative when read as signed is a mistake if a minus sign made it so.
-    if negative && number > i64::MAX.unsigned_abs() {
-        return None;
+    match c_number(token)? {
+        (true, 1..) => None,
+        (_, magnitude) => u32::try_from(magnitude).ok(),
     }
-    Some(low_half(number))
 }
 
 /// An exptime as the classic store commands read it: 4294967295 is -1.
@@ -125,8 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn lenient_numbers_wrap_as_in_c() {
-        assert_eq!(flags_lenient(b"4294967296"), Some(0));
+    fn lenient_numbers_are_read_as_in_c() {
+        assert_eq!(flags_lenient(b"4294967295"), Some(u32::MAX));
+        assert_eq!(flags_lenient(b"4294967296"), None);
+        assert_eq!(flags_lenient(b"-0"), Some(0));
         assert_eq!(flags_lenient(b"-1"), None);
         assert_eq!(flags_lenient(b"+7"), Some(7));
         assert_eq!(flags_lenient(b"5\t6"), Some(5));

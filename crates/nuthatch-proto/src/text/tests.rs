@@ -6,12 +6,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::admin::{Admin, Config, Detail, LruCrawler, Slabs, Stats, WatchFlags};
 
+/// In place of how many bytes are skipped, where nobody knows.
+const UNBOUNDED: usize = usize::MAX;
+
 /// What a line is answered with before any handler sees it: the error, whether it is muted, and
 /// how many bytes are skipped.
 fn refusal(line: &str) -> Option<(&'static str, bool, usize)> {
     let mut scratch = Scratch::new();
     match parse_line(format!("{line}\r\n").as_bytes(), &mut scratch) {
         Parsed::Malformed { line, noreply, swallow } => Some((line, noreply, swallow)),
+        Parsed::Unbounded { line } => Some((line, false, UNBOUNDED)),
         _ => None,
     }
 }
@@ -48,10 +52,14 @@ fn errors_are_memcacheds_own() {
         ("get ", (FORMAT, false, 0)),
         ("gat 0", (FORMAT, false, 0)),
         ("gat x a", ("CLIENT_ERROR invalid exptime argument", false, 0)),
-        ("set a 0 0", (FORMAT, false, 0)),
-        ("set a 0 0 -1", (FORMAT, false, 0)),
-        ("set a 0 0 x noreply", (FORMAT, false, 0)),
-        ("set a 0 0 2147483646", (FORMAT, false, 0)),
+        ("set a 0 0", (FORMAT, false, UNBOUNDED)),
+        ("set a 0 0 -1", (FORMAT, false, UNBOUNDED)),
+        ("set my key 0 0 5", (FORMAT, false, UNBOUNDED)),
+        ("set my own key 0 0 5", (FORMAT, false, UNBOUNDED)),
+        ("set one 2 0 x y z 5 noreply", (FORMAT, false, UNBOUNDED)),
+        ("set a 0 0 x noreply", (FORMAT, false, UNBOUNDED)),
+        ("set a 4294967296 0 1", (FORMAT, false, 3)),
+        ("set a 0 0 2147483646", (FORMAT, false, UNBOUNDED)),
         ("set a x 0 5", (FORMAT, false, 7)),
         ("set a 0 x 5 noreply", (FORMAT, true, 7)),
         ("set a + 0 5", (FORMAT, false, 7)),
@@ -77,9 +85,9 @@ fn errors_are_memcacheds_own() {
         ("ma a M", ("CLIENT_ERROR invalid mode for ma M token", false, 0)),
         ("ma a Mi", ("CLIENT_ERROR invalid mode for ma M token", false, 0)),
         ("md a F q", (FORMAT, false, 0)),
-        ("ms a", (FORMAT, false, 0)),
-        ("ms a S2", (FORMAT, false, 0)),
-        ("ms a 2 !", (FORMAT, false, 0)),
+        ("ms a", (FORMAT, false, UNBOUNDED)),
+        ("ms a S2", (FORMAT, false, UNBOUNDED)),
+        ("ms a 2 !", (FORMAT, false, 4)),
         ("ms a 2 _", ("CLIENT_ERROR invalid flag", false, 4)),
         ("ms a 2 Fx", (FORMAT, false, 4)),
         ("ms a 2 Tx Fx", ("CLIENT_ERROR bad token in command line format", false, 4)),
@@ -105,7 +113,7 @@ fn errors_are_memcacheds_own() {
         ("config add a", (UNKNOWN, false, 0)),
         ("config delete", (FORMAT, false, 0)),
         ("config delete a b", (FORMAT, false, 0)),
-        ("config set a 0 x", (FORMAT, false, 0)),
+        ("config set a 0 x", (FORMAT, false, UNBOUNDED)),
         ("config set a 0 65537", (TOO_LARGE, false, 65539)),
     ];
     for (line, expected) in cases {
@@ -169,18 +177,15 @@ fn retrievals_give_their_keys() {
 
 #[test]
 fn store_commands_give_their_fields() {
-    request(
-        b"cas k\x00 4294967297 99999999999 7 18446744073709551615 noreply\n",
-        |request, noreply| {
-            let Request::Set(set) = request else { panic!("{request:?}") };
-            assert!(noreply);
-            assert_eq!(set.key.as_bytes(), b"k\0");
-            assert_eq!(set.flags, ItemFlags(1));
-            assert_eq!(set.ttl, Ttl::from_exptime(1_215_752_191), "cut to 32 bits, as in C");
-            assert_eq!(set.cas, Some(Cas(u64::MAX)));
-            assert_eq!(request.value_len(), Some(7));
-        },
-    );
+    request(b"cas k\x00 1 99999999999 7 18446744073709551615 noreply\n", |request, noreply| {
+        let Request::Set(set) = request else { panic!("{request:?}") };
+        assert!(noreply);
+        assert_eq!(set.key.as_bytes(), b"k\0");
+        assert_eq!(set.flags, ItemFlags(1));
+        assert_eq!(set.ttl, Ttl::from_exptime(1_215_752_191), "cut to 32 bits, as in C");
+        assert_eq!(set.cas, Some(Cas(u64::MAX)));
+        assert_eq!(request.value_len(), Some(7));
+    });
     request(b"append k 1 2 0\r\n", |request, noreply| {
         let Request::Set(set) = request else { panic!("{request:?}") };
         assert!(!noreply && set.mode == StoreMode::Append && set.cas.is_none());

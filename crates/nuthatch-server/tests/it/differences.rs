@@ -35,6 +35,23 @@ fn gat_may_be_as_long_as_get() {
 }
 
 #[test]
+fn what_may_be_a_value_is_not_read_as_commands() {
+    const FORMAT: &str = "CLIENT_ERROR bad command line format\r\n";
+    const CHUNK: &str = "CLIENT_ERROR bad data chunk\r\n";
+    check("set a 0 0 many\r\nversion\r\n", FORMAT);
+    check("set a b 0 0 7\r\nversion\r\nversion\r\n", FORMAT);
+    check("set a 0 0 2\r\nab\nversion\r\nversion\r\n", CHUNK);
+    check("set a 0 0 -1\r\nset a 0 0 -1\r\nversion\r\n", &FORMAT.repeat(2));
+    check("ms a 2 !\r\nab\r\nversion\r\n", &format!("{FORMAT}VERSION 1.6.45\r\n"));
+}
+
+#[test]
+fn flags_that_do_not_fit_are_refused() {
+    let format = "CLIENT_ERROR bad command line format\r\n";
+    check("set a 4294967296 0 1\r\nx\r\nget a\r\n", &format!("{format}END\r\n"));
+}
+
+#[test]
 fn no_empty_line_follows_the_error_about_a_key() {
     let long = "k".repeat(251);
     check(
