@@ -259,7 +259,14 @@ pub(crate) fn arith<'a>(mut tokens: Tokens<'a>, scratch: &'a mut Scratch) -> Par
 
 /// `ms key datalen flags*`.
 pub(crate) fn set<'a>(mut tokens: Tokens<'a>, scratch: &'a mut Scratch) -> Parsed<'a> {
-    let (Some(key), Some(len)) = (tokens.next(), tokens.next().and_then(classic::value_len)) else {
+    let (key, len) = match (tokens.next(), tokens.next()) {
+        (Some(key), Some(len)) => (key, len),
+        // A word alone is a key whose command is not complete, and no value follows; a number alone
+        // may be the length, after a key that is empty.
+        (Some(key), None) if classic::value_len(key).is_none() => return Parsed::bad_format(),
+        _ => return Parsed::unbounded(),
+    };
+    let Some(len) = classic::value_len(len) else {
         return Parsed::unbounded();
     };
     let swallow = |line| Parsed::Malformed { line, noreply: false, swallow: len + 2 };
