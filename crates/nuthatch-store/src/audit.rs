@@ -2,7 +2,7 @@
 //!
 //! It wants a store that nobody else is using at the moment.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::Store;
 use crate::item::{CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole, chain_owner};
@@ -73,6 +73,14 @@ impl Store {
             }
         }
         assert_eq!(n_listed, linked.len(), "every item is in one list");
+        if inner.config.track_sizes {
+            let mut sizes = BTreeMap::<u64, u64>::new();
+            for &id in &linked {
+                *sizes.entry(items.total_bytes_of(id).next_multiple_of(32) as u64).or_default() +=
+                    1;
+            }
+            assert_eq!(self.sizes(), sizes.into_iter().collect::<Vec<_>>(), "sizes are counted");
+        }
         inner.ghosts.audit();
         if let Some(rings) = &inner.rings {
             rings.audit();

@@ -8,8 +8,8 @@ use nuthatch_types::limits::{
 };
 
 use crate::arena::RESERVE_BYTES_MAX;
-use crate::store::Listener;
-use crate::{Cause, ConfigError, Leaving, Store};
+use crate::store::{Listener, Watcher};
+use crate::{Cause, ConfigError, Leaving, Store, StoreEvent};
 
 /// The smallest slab page, in bytes.
 const PAGE_BYTES_MIN: usize = 64 << 10;
@@ -36,6 +36,7 @@ pub(crate) const CRAWLER_SLEEP_MAX: Duration = Duration::from_secs(1);
 pub struct Builder {
     pub(crate) config: Config,
     listener: Option<Listener>,
+    watcher: Option<Watcher>,
     chosen: Chosen,
 }
 
@@ -136,6 +137,8 @@ pub struct Config {
     pub automove_ratio: f64,
     /// Over how many seconds automove watches before it decides (`-o slab_automove_window`).
     pub automove_window: u32,
+    /// Whether the sizes of items are counted (`-o track_sizes`).
+    pub track_sizes: bool,
 }
 
 /// Whether and how slab pages are moved between classes without being asked for.
@@ -186,8 +189,10 @@ impl Default for Builder {
                 automove: Automove::Gentle,
                 automove_ratio: 0.8,
                 automove_window: 10,
+                track_sizes: false,
             },
             listener: None,
+            watcher: None,
         }
     }
 }
@@ -368,6 +373,9 @@ impl Builder {
         automove_ratio: f64;
         /// Over how many seconds automove watches before it decides; default 10, 3 to 1800.
         automove_window: u32;
+        /// Whether the store counts its items by size, for [`Store::sizes`]; default no. Costs a few
+        /// atomic additions for each item that comes or goes, and 256 KiB.
+        track_sizes: bool;
     }
 
     /// Has `listener` called for every item that leaves for one of these causes: for a second
@@ -410,9 +418,43 @@ impl Builder {
         self
     }
 
+    /// Has `events` called for what maintenance does beside its common work: the end of a crawl, the
+    /// move of a page. For an operator's log.
+    ///
+    /// It is called by whoever does the [`Maintenance`](crate::Maintenance), without a lock, so that
+    /// it may use the store; but maintenance waits for it. If it panics, so does that step, and what
+    /// the event tells of is done all the same. Setting it replaces the one before.
+    ///
+    /// ```
+    /// use std::{sync::mpsc, time::Duration};
+    ///
+    /// use nuthatch_store::{Maintenance, Profile, Store, StoreEvent, types::Clock};
+    ///
+    /// let (log, lines) = mpsc::channel();
+    /// let store = Store::builder()
+    ///     .profile(Profile::Compat)
+    ///     .events(move |event| {
+    ///         if let StoreEvent::CrawlDone(report) = event {
+    ///             let _ = log.send(format!("class {}: {} gone", report.class, report.reclaimed));
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// let mut maintenance = Maintenance::new(&store);
+    /// for now in 1..10 {
+    ///     store.set_clock(Clock { now, unix_base: 1_700_000_000 });
+    ///     maintenance.step(Duration::from_secs(1));
+    /// }
+    /// assert_eq!(lines.try_iter().next().as_deref(), Some("class 1: 0 gone"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn events(mut self, events: impl Fn(StoreEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.watcher = Some(Watcher::new(Arc::new(events)));
+        self
+    }
+
     /// The settings with the profile's word where the caller has said nothing.
-    fn resolve(self) -> (Config, Option<Listener>) {
-        let Self { mut config, chosen, listener } = self;
+    fn resolve(self) -> Config {
+        let Self { mut config, chosen, .. } = self;
         let profile = config.profile;
         config.growth_factor = chosen.growth_factor.unwrap_or_else(|| profile.growth_factor());
         config.chunk_size_min = chosen.chunk_size_min.unwrap_or_else(|| profile.chunk_size_min());
@@ -427,13 +469,13 @@ impl Builder {
             chosen.auto_crawl.unwrap_or_else(|| !has_rings || config.time_to_idle.is_some());
         config.huge_pages =
             chosen.huge_pages.unwrap_or_else(|| profile.huge_pages(config.memory_limit));
-        (config, listener)
+        config
     }
 
     /// The settings that [`build`](Self::build) would take, not yet looked at: the profile's
     /// where nothing else has been asked for.
     pub fn config(&self) -> Config {
-        self.clone().resolve().0
+        self.clone().resolve()
     }
 
     /// Builds the store: reserves its address range and takes the first index memory.
@@ -443,7 +485,8 @@ impl Builder {
     /// [`ConfigError::OutOfRange`] for a setting outside its range, [`ConfigError::Reserve`] where
     /// the system refuses the address space.
     pub fn build(self) -> Result<Store, ConfigError> {
-        let (config, listener) = self.resolve();
+        let (listener, watcher) = (self.listener.clone(), self.watcher.clone());
+        let config = self.resolve();
         let refuse = |setting, reason| Err(ConfigError::OutOfRange { setting, reason });
         if !(PAGE_BYTES..=RESERVE_BYTES_MAX).contains(&config.memory_limit) {
             return refuse("memory_limit", "must be 1 MiB to 256 GiB");
@@ -504,6 +547,6 @@ impl Builder {
         if config.crawler_sleep > CRAWLER_SLEEP_MAX {
             return refuse("crawler_sleep", "must be at most one second");
         }
-        Store::new(config, listener)
+        Store::new(config, listener, watcher)
     }
 }

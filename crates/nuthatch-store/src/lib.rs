@@ -39,7 +39,8 @@ pub use mover::ReassignError;
 pub use nuthatch_types as types;
 pub use settings::LruTuning;
 pub use store::{
-    Cause, ClassStats, Commit, Committed, Counted, Dump, DumpItem, DumpTarget, Entry, Fetched,
-    Item, ItemGuard, Iter, Leaving, MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber, NewItem,
-    Origin, QueueStats, Reservation, Set, Store, StoreStats, Update, Updated,
+    Cause, ClassStats, Commit, Committed, Counted, Dump, DumpItem, DumpTarget, Entry, Extent,
+    Fetched, Item, ItemGuard, Iter, Leaving, MetaArith, MetaDelete, MetaDeleted, MetaGet, MetaHit,
+    MetaNumber, Missed, NewItem, Origin, QueueStats, Reservation, Set, Store, StoreEvent,
+    StoreStats, Update, Updated,
 };

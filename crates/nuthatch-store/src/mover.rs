@@ -36,7 +36,7 @@ use crate::counters::Counter;
 use crate::error::ConfigError;
 use crate::item::{ACTIVE, CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole};
 use crate::lru::SegmentGuard;
-use crate::store::{Cause, Inner};
+use crate::store::{Cause, Inner, StoreEvent};
 
 /// Chunks looked at in one step.
 const CHUNKS_PER_STEP: usize = 256;
@@ -362,37 +362,44 @@ impl Inner {
         if !self.config.slab_reassign {
             return MoverDue::Idle;
         }
-        let state = &mut *self.mover.state.lock();
-        if state.job.is_none() && !self.find_move(state) {
-            return MoverDue::Idle;
+        let mut state = self.mover.state.lock();
+        let found = if state.job.is_none() { self.find_move(&mut state) } else { None };
+        let due = match state.job {
+            Some(_) => self.work_on_page(&mut state),
+            None => MoverDue::Idle,
+        };
+        drop(state);
+        if let Some((Move { from, to }, ok)) = found {
+            let (src, dst) = (from.number(), to.map_or(0, ClassId::number));
+            self.announce(StoreEvent::PageMoved { src, dst, ok });
         }
-        self.work_on_page(state)
+        due
     }
 
-    /// Begins the most urgent move; false when there is none.
-    fn find_move(&self, state: &mut State) -> bool {
+    /// Begins the most urgent move, if there is one; says which, and whether it has begun.
+    fn find_move(&self, state: &mut State) -> Option<(Move, bool)> {
         let pool = self.slabs.pool();
         if pool.is_over() {
-            return self
-                .give_up_source()
-                .is_some_and(|from| self.begin_move(state, Move { from, to: None }, true, true));
+            let plan = Move { from: self.give_up_source()?, to: None };
+            return Some((plan, self.begin_move(state, plan, true, true)));
         }
         let settings = *self.mover.settings.lock();
         if settings.automove == Automove::Off {
-            return false;
+            return None;
         }
         let wanted_by = self.mover.wanted_by.swap(0, Relaxed);
         if settings.automove == Automove::Eager && wanted_by != 0 {
             let to = Some(ClassId::new(usize::from(wanted_by)));
-            if let Some(from) = self.any_source(state, to)
-                && self.begin_move(state, Move { from, to }, false, true)
-            {
-                return true;
+            if let Some(from) = self.any_source(state, to) {
+                let plan = Move { from, to };
+                if self.begin_move(state, plan, false, true) {
+                    return Some((plan, true));
+                }
             }
         }
         let now = self.clock.now();
         if state.decided_at == now {
-            return false;
+            return None;
         }
         let figures = self.class_figures();
         let size = settings.window as usize;
@@ -404,7 +411,7 @@ impl Inner {
         if plan.is_none_or(|plan| plan.to.is_some()) {
             state.decided_at = now;
         }
-        plan.is_some_and(|plan| self.begin_move(state, plan, plan.to.is_none(), false))
+        plan.map(|plan| (plan, self.begin_move(state, plan, plan.to.is_none(), false)))
     }
 
     /// What a decision is based on, by class number.

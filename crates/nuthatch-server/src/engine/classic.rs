@@ -2,14 +2,14 @@
 
 use nuthatch_proto::{Get, Reply, Set};
 use nuthatch_store::types::{Arith, Key, StoreMode};
-use nuthatch_store::{Commit, Counted, Item, NewItem};
+use nuthatch_store::{Commit, Counted, Item, Missed, NewItem};
 
 use super::{Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Outgoing, outgoing, value_of};
 
 impl Engine {
     pub(super) fn get(&self, get: Get<'_>, reply: &mut Reply<'_, ItemPin>) {
-        let answer = |key: Key<'_>, item: Option<Item<'_>>| {
-            let Some(item) = item else { return };
+        let answer = |key: Key<'_>, item: Result<Item<'_>, Missed>| {
+            let Ok(item) = item else { return };
             let cas = get.with_cas.then(|| item.cas());
             match outgoing(&item) {
                 Outgoing::Copied(value) => reply.value(key, item.flags(), value, cas),

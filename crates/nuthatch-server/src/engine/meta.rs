@@ -47,7 +47,7 @@ impl Engine {
                 Outgoing::Pinned(pin) => reply.meta_value_pinned(&facts, item.len(), pin),
             }
         });
-        if found.is_none() {
+        if found.is_err() {
             reply.meta_status(MetaStatus::Miss);
         }
     }
@@ -92,7 +92,7 @@ impl Engine {
             flags: flags.client_flags(),
         };
         match self.store.meta_delete(meta.key, ask) {
-            Ok(deleted) => reply.meta_status(deleted.into()),
+            Ok(done) => reply.meta_status(done.deleted.into()),
             Err(_) => reply.error(NO_MEMORY),
         }
     }

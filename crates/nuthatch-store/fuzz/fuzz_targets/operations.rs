@@ -68,6 +68,7 @@ impl World {
             .temporary_ttl((segmented && first & 16 == 0).then_some(3))
             .automove(automove)
             .automove_window(3)
+            .track_sizes(true)
             .slab_reassign(automove != Automove::Off || second & 128 == 0)
             .time_to_idle((second & 16 != 0).then_some(5));
         // A page of the profile's own size else.
@@ -195,7 +196,7 @@ impl World {
                 let keys = names[..usize::from(b % 5)].iter();
                 let keys = keys.map(|name| Key::new(name).expect("a letter"));
                 store.get_many(keys, |key, item| {
-                    if let Some(item) = item {
+                    if let Ok(item) = item {
                         assert_eq!(item.key(), key.as_bytes());
                         check(&item);
                     }
@@ -240,7 +241,7 @@ impl World {
                     touch: (b % 3 == 0).then_some(ttl),
                     ..MetaGet::default()
                 };
-                store.meta_get(key, ask, |item, _| check(&item));
+                let _ = store.meta_get(key, ask, |item, _| check(&item));
             }
             _ => {
                 let ask = MetaDelete {

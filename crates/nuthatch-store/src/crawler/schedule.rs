@@ -8,7 +8,7 @@
 use super::{HOLD_BACK_SECS, Run, State, Tally};
 use crate::arena::ClassId;
 use crate::item::Queue;
-use crate::store::Inner;
+use crate::store::{Inner, StoreEvent};
 
 /// For how many minutes ahead expiring items are counted.
 pub(super) const MINUTES: usize = 60;
@@ -63,7 +63,7 @@ pub(super) fn number(class: ClassId, queue: Queue) -> usize {
 
 impl Schedule {
     /// Decides on the next crawl.
-    fn plan(&mut self, class: ClassId, queue: Queue, tally: &Tally, now: u32) {
+    fn plan(&mut self, class: ClassId, queue: Queue, tally: &Tally, now: u32) -> CrawlReport {
         let can_expire = tally.seen - tally.no_expiry;
         let low_mark = can_expire / 100 + 1;
         let mut will_expire = 0;
@@ -83,7 +83,7 @@ impl Schedule {
         }
         self.wait = self.wait.min(WAIT_SECS_MAX);
         self.next = now.saturating_add(self.wait + WAIT_SECS_MIN);
-        self.report = Some(CrawlReport {
+        let report = CrawlReport {
             class: class.number(),
             queue: queue as u8,
             number: self.report.map_or(0, |report| report.number) + 1,
@@ -94,7 +94,9 @@ impl Schedule {
             elapsed_secs: tally.ended.saturating_sub(tally.started),
             examined: tally.seen,
             reclaimed: tally.reclaimed,
-        });
+        };
+        self.report = Some(report);
+        report
     }
 }
 
@@ -110,13 +112,13 @@ impl Inner {
             return;
         }
         state.last_check = now;
-        let state = &mut *state;
         let mut due = Vec::new();
+        let mut reports = Vec::new();
         for class in self.slabs.ladder().iter() {
             for queue in Queue::ALL {
                 let schedule = &mut state.schedules[number(class, queue)];
                 if let Some(tally) = schedule.seen.take() {
-                    schedule.plan(class, queue, &tally, now);
+                    reports.push(schedule.plan(class, queue, &tally, now));
                 }
                 if now > schedule.next {
                     schedule.next = now.saturating_add(WAIT_SECS_MIN);
@@ -127,6 +129,8 @@ impl Inner {
         if !due.is_empty() {
             state.send_out(&due, now, self);
         }
+        drop(state);
+        reports.iter().for_each(|report| self.announce(StoreEvent::CrawlDone(report)));
     }
 }
 

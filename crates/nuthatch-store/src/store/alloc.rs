@@ -215,6 +215,7 @@ impl Inner {
         let bytes = items.total_bytes_in(id, head);
         let class = self.lru_class_in(id, head.state());
         self.lru.lock(class, queue).push_head(items, id, bytes);
+        self.count_in(bytes);
         self.note_deadline(id);
         self.counters.add(Counter::TotalItems);
     }

@@ -221,7 +221,7 @@ impl Store {
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         inner.counters.add(Counter::Gets);
         let stamp = inner.stamp();
-        let old = inner.find_live(shard, hash, key);
+        let old = inner.find_live(shard, hash, key).ok();
         match old {
             Some(id) => inner.count_hit(id),
             None => inner.counters.add(Counter::GetMisses),

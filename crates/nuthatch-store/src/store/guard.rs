@@ -1,4 +1,5 @@
-//! Items found: what a closure sees under the lock, and what can be kept beyond it.
+//! Items found: what a closure sees under the lock, and what can be kept beyond it; and those not
+//! found.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,6 +8,28 @@ use std::sync::{Arc, OnceLock};
 use super::Inner;
 use crate::arena::ItemId;
 use crate::item::{Held, ItemView};
+
+/// Why a lookup found nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "memcached's watchers tell these apart")]
+pub enum Missed {
+    /// There is no such item.
+    NotFound,
+    /// There was one whose life span was over, or that had been idle for too long; now it is gone.
+    Expired,
+    /// There was one that a flush had ended; now it is gone.
+    Flushed,
+}
+
+/// How large an item is and where it belongs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Extent {
+    /// The slab class in whose LRU it is: of a value in a chain of chunks, the last one.
+    pub class: u8,
+    /// The length of its value in bytes.
+    pub len: usize,
+}
 
 /// An item that was found, under the lock of its shard.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +50,11 @@ impl<'a> Item<'a> {
     /// The slab class in whose LRU the item is.
     pub fn class(&self) -> u8 {
         self.store.lru_class(self.view.id()).number()
+    }
+
+    /// Its slab class and the length of its value.
+    pub fn extent(&self) -> Extent {
+        self.store.extent(self.view)
     }
 
     /// Keeps the item in place beyond the lock, without copying it. It may be replaced, deleted or
@@ -50,6 +78,15 @@ impl<'a> Deref for Item<'a> {
 
     fn deref(&self) -> &ItemView<'a> {
         &self.view
+    }
+}
+
+impl Inner {
+    /// How large an item is and where it belongs.
+    #[inline]
+    pub(super) fn extent(&self, view: ItemView<'_>) -> Extent {
+        let class = self.lru_class_in(view.id(), view.head().state());
+        Extent { class: class.number(), len: view.len() }
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Leaving<'a> {
     cause: Cause,
     ttl: Ttl,
     was_read: bool,
+    last_access_secs: u32,
+    class: u8,
 }
 
 impl<'a> Leaving<'a> {
@@ -71,6 +73,16 @@ impl<'a> Leaving<'a> {
     /// Whether it was ever read: most items of most caches are not, and need no second tier.
     pub fn was_read(&self) -> bool {
         self.was_read
+    }
+
+    /// Seconds since it was last stored or bumped.
+    pub fn last_access_secs(&self) -> u32 {
+        self.last_access_secs
+    }
+
+    /// The slab class in whose LRU it is.
+    pub fn class(&self) -> u8 {
+        self.class
     }
 }
 
@@ -128,7 +140,9 @@ impl Inner {
         };
         let view = self.items.view(id, shard);
         let was_read = self.items.state(id) & FETCHED != 0;
-        let leaving = Leaving { view, cause, ttl, was_read };
+        let last_access_secs = self.clock.now().saturating_sub(self.items.time(id));
+        let class = self.lru_class(id).number();
+        let leaving = Leaving { view, cause, ttl, was_read, last_access_secs, class };
         closures::lend(&self.index, || (listener.call)(leaving));
     }
 }

@@ -6,7 +6,7 @@
 
 use nuthatch_types::{Key, Ttl};
 
-use super::{Item, Store};
+use super::{Item, Missed, Store};
 use crate::index::Hash;
 
 /// Keys whose memory is fetched together: more than a core has fetches under way at once (10 to
@@ -23,29 +23,28 @@ impl Store {
     /// Looks several items up: [`get`](Self::get) for one key after another, in their order, but
     /// about twice as fast where the items are many and memory is slow.
     ///
-    /// `f` is called for each key, with the item if there is one. As for [`get`](Self::get), it
+    /// `f` is called for each key, with the item or why there is none. As for [`get`](Self::get), it
     /// runs under the lock of that item's shard and must not call the store.
     ///
     /// ```
-    /// use nuthatch_store::{Set, Store, types::Key};
+    /// use nuthatch_store::{Missed, Set, Store, types::Key};
     ///
     /// let store = Store::builder().build()?;
     /// store.set(Key::new("a")?, b"1", Set::default())?;
     /// let keys = [Key::new("a")?, Key::new("b")?];
     /// let mut found = Vec::new();
     /// store.get_many(keys, |key, item| found.push((key, item.map(|item| item.to_vec()))));
-    /// assert_eq!(found, [(keys[0], Some(b"1".to_vec())), (keys[1], None)]);
+    /// assert_eq!(found, [(keys[0], Ok(b"1".to_vec())), (keys[1], Err(Missed::NotFound))]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get_many<'k>(
         &self,
         keys: impl IntoIterator<Item = Key<'k>>,
-        mut f: impl FnMut(Key<'k>, Option<Item<'_>>),
+        mut f: impl FnMut(Key<'k>, Result<Item<'_>, Missed>),
     ) {
         self.for_each_near(keys, 2, |key, hash| {
-            if self.get_hashed(hash, key, |item| f(key, Some(item))).is_none() {
-                f(key, None);
-            }
+            let found = self.lookup_hashed(hash, key, |item| f(key, Ok(item)));
+            found.unwrap_or_else(|missed| f(key, Err(missed)));
         });
     }
 
@@ -55,12 +54,11 @@ impl Store {
         &self,
         keys: impl IntoIterator<Item = Key<'k>>,
         ttl: Ttl,
-        mut f: impl FnMut(Key<'k>, Option<Item<'_>>),
+        mut f: impl FnMut(Key<'k>, Result<Item<'_>, Missed>),
     ) {
         self.for_each_near(keys, 2, |key, hash| {
-            if self.get_and_touch_hashed(hash, key, ttl, |item| f(key, Some(item))).is_none() {
-                f(key, None);
-            }
+            let found = self.lookup_and_touch_hashed(hash, key, ttl, |item| f(key, Ok(item)));
+            found.unwrap_or_else(|missed| f(key, Err(missed)));
         });
     }
 

@@ -5,7 +5,8 @@ use nuthatch_types::{Arith, Cas, Deleted, ItemFlags, Key, Ttl, arith};
 
 use super::alloc::Caller;
 use super::writer::Writer;
-use super::{Cause, Counted, Inner, Item, Store, closures, decimal, miss_counter};
+use super::{Cause, Count, Counted, Extent, Inner, Item, Missed, Store};
+use super::{closures, decimal, miss_counter};
 use crate::arena::ItemId;
 use crate::counters::{ClassCounter, Counter};
 use crate::item::{Birth, FETCHED, STALE, TOKEN_SENT};
@@ -46,6 +47,8 @@ pub struct MetaHit {
     pub ttl_after: Option<u32>,
     /// This command made it (`N`).
     pub was_made: bool,
+    /// Why there was nothing before, where this command made it.
+    pub missed: Option<Missed>,
     /// It is out of date (`X`).
     pub is_stale: bool,
     /// Somebody else has won it before (`Z`).
@@ -69,6 +72,18 @@ pub struct MetaDelete {
     pub cas: Option<Cas>,
     /// The flags of an empty value (`F`).
     pub flags: ItemFlags,
+}
+
+/// The outcome of `md`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct MetaDeleted {
+    /// What became of the item.
+    pub deleted: Deleted,
+    /// The item there was before.
+    pub before: Result<Extent, Missed>,
+    /// The item that is there now: the one marked stale, or the empty one.
+    pub after: Option<Extent>,
 }
 
 /// What `ma` asks for.
@@ -119,24 +134,31 @@ pub struct MetaNumber {
     pub ttl_after: Option<u32>,
     /// This command made it.
     pub was_made: bool,
+    /// The item there was before.
+    pub before: Result<Extent, Missed>,
 }
 
 impl Store {
     /// `mg`: looks an item up, or makes one, and calls `f` with it and its standing. As for
     /// [`get`](Self::get), `f` runs under the lock of the item's shard and must not call the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Missed`] where there is no item, and none was made.
     pub fn meta_get<R>(
         &self,
         key: Key<'_>,
         ask: MetaGet,
         f: impl FnOnce(Item<'_>, MetaHit) -> R,
-    ) -> Option<R> {
+    ) -> Result<R, Missed> {
         let inner = &*self.inner;
         let items = &inner.items;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let clock = inner.clock.read();
         let stamp = inner.stamp();
         let mut was_made = false;
-        let id = inner.find_live(shard, hash, key).or_else(|| {
+        let found = inner.find_live(shard, hash, key);
+        let mut make = || {
             let ttl = ask.vivify?;
             let birth = Birth {
                 key: key.as_bytes(),
@@ -151,13 +173,11 @@ impl Store {
             let cas = inner.cas_or_next(ask.cas);
             was_made = inner.link(shard, hash, id, cas, stamp);
             was_made.then_some(id)
-        });
-        let Some(id) = id else {
-            // Whether it was to touch is not looked at, as in memcached.
-            inner.counters.add(Counter::Gets);
-            inner.counters.add(Counter::GetMisses);
-            return None;
         };
+        let id = found.or_else(|missed| make().ok_or(missed)).inspect_err(|_| {
+            // Whether it was to touch is not looked at, as in memcached.
+            inner.counters.add_both(Counter::Gets, Counter::GetMisses);
+        })?;
         inner.counters.add(if ask.touch.is_some() { Counter::Touches } else { Counter::Gets });
         let mut hit = inner.standing(id);
         let expiry_before = items.expiry(id);
@@ -172,6 +192,7 @@ impl Store {
         hit.ttl_after = inner.ttl_left(items.expiry(id));
         if was_made {
             hit.was_made = true;
+            hit.missed = found.err();
             hit.has_won = true;
         } else if let Some(threshold) = ask.recache {
             let expiry = if ask.recache_after_touch { items.expiry(id) } else { expiry_before };
@@ -187,22 +208,33 @@ impl Store {
         if !ask.no_bump {
             inner.bump(id, hash, stamp);
         }
-        Some(result)
+        Ok(result)
     }
 
     /// `md`: removes an item, marks it stale, or leaves an empty one in its place.
-    pub fn meta_delete(&self, key: Key<'_>, ask: MetaDelete) -> Result<Deleted, crate::StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoMemory`](crate::StoreError::NoMemory) where there is none for the empty one;
+    /// the item stays as it was.
+    pub fn meta_delete(
+        &self,
+        key: Key<'_>,
+        ask: MetaDelete,
+    ) -> Result<MetaDeleted, crate::StoreError> {
         let inner = &*self.inner;
         let items = &inner.items;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let stamp = inner.stamp();
-        let Some(mut id) = inner.find_live(shard, hash, key) else {
+        let found = inner.find_live(shard, hash, key);
+        let before = found.map(|id| inner.extent(items.view(id, shard)));
+        let refuse = |deleted| {
             inner.counters.add(Counter::DeleteMisses);
-            return Ok(Deleted::NotFound);
+            Ok(MetaDeleted { deleted, before, after: None })
         };
+        let Ok(mut id) = found else { return refuse(Deleted::NotFound) };
         if ask.compare.is_some_and(|compare| compare != items.cas(id)) {
-            inner.counters.add(Counter::DeleteMisses);
-            return Ok(Deleted::Exists);
+            return refuse(Deleted::Exists);
         }
         let deadline = ask.ttl.map(|ttl| ttl.deadline(inner.clock.read()));
         if ask.remove_value {
@@ -218,6 +250,9 @@ impl Store {
             inner.relink(shard, hash, id, empty, cas, stamp);
             id = empty;
         }
+        let is_left = ask.remove_value || ask.mark_stale;
+        let after = is_left.then(|| inner.extent(items.view(id, shard)));
+        let done = MetaDeleted { deleted: Deleted::Deleted, before, after };
         if ask.mark_stale {
             if let Some(deadline) = deadline {
                 inner.set_deadline(id, deadline);
@@ -226,13 +261,13 @@ impl Store {
             // Whoever reads it next may win it.
             items.clear_state(id, TOKEN_SENT);
             items.set_cas(id, inner.cas_or_next(ask.cas));
-            return Ok(Deleted::Deleted);
+            return Ok(done);
         }
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::DeleteHits);
         if !ask.remove_value {
             inner.unlink(shard, hash, id, Cause::Deleted);
         }
-        Ok(Deleted::Deleted)
+        Ok(done)
     }
 
     /// `ma`: counts an item up or down, or makes one.
@@ -241,7 +276,7 @@ impl Store {
         let items = &inner.items;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
         let clock = inner.clock.read();
-        let (mut counted, mut id) =
+        let Count { mut counted, mut id, before } =
             inner.count(shard, hash, key, ask.direction, ask.delta, ask.compare, ask.cas);
         let mut was_made = false;
         if counted == Counted::NotFound {
@@ -273,7 +308,7 @@ impl Store {
             }
         }
         let Some(id) = id else {
-            return MetaNumber { counted, ttl_before: None, ttl_after: None, was_made };
+            return MetaNumber { counted, ttl_before: None, ttl_after: None, was_made, before };
         };
         let ttl_before = inner.ttl_left(items.expiry(id));
         if let Some(ttl) = ask.touch
@@ -282,7 +317,7 @@ impl Store {
             inner.set_deadline(id, ttl.deadline(clock));
         }
         let ttl_after = inner.ttl_left(items.expiry(id));
-        MetaNumber { counted, ttl_before, ttl_after, was_made }
+        MetaNumber { counted, ttl_before, ttl_after, was_made, before }
     }
 }
 
@@ -302,6 +337,7 @@ impl Inner {
             ttl_before: ttl,
             ttl_after: ttl,
             was_made: false,
+            missed: None,
             is_stale: state & STALE != 0,
             was_won: state & TOKEN_SENT != 0,
             has_won: false,

@@ -5,6 +5,7 @@ pub(crate) mod closures;
 mod compute;
 mod dump;
 mod entry;
+mod events;
 mod expire;
 mod flights;
 mod guard;
@@ -16,6 +17,7 @@ mod overwrite;
 mod pull;
 mod room;
 mod s3fifo;
+mod sizes;
 mod stats;
 mod write;
 mod writer;
@@ -46,11 +48,13 @@ use crate::{ConfigError, Profile};
 pub use compute::{Fetched, Origin};
 pub use dump::{Dump, DumpItem, DumpTarget};
 pub use entry::{Entry, Update, Updated};
-pub use guard::{Item, ItemGuard};
+pub use events::StoreEvent;
+pub(crate) use events::Watcher;
+pub use guard::{Extent, Item, ItemGuard, Missed};
 pub use iter::Iter;
 pub(crate) use listener::Listener;
 pub use listener::{Cause, Leaving};
-pub use meta::{MetaArith, MetaDelete, MetaGet, MetaHit, MetaNumber};
+pub use meta::{MetaArith, MetaDelete, MetaDeleted, MetaGet, MetaHit, MetaNumber};
 pub use stats::{ClassStats, QueueStats, StoreStats};
 pub use write::{Commit, Committed, NewItem, Reservation, Set};
 
@@ -120,6 +124,10 @@ pub(crate) struct Inner {
     pub(crate) bumps: ArrayQueue<(ItemId, Hash)>,
     /// Who is told of items that leave.
     listener: Option<Listener>,
+    /// Who is told what maintenance does.
+    watcher: Option<Watcher>,
+    /// How many items of which size there are, where that is asked for.
+    pub(crate) sizes: Option<sizes::Sizes>,
     /// What callers are computing for keys that were not there.
     pub(crate) computing: compute::Computing,
     cas: AtomicU64,
@@ -153,7 +161,11 @@ impl Store {
         Builder::default()
     }
 
-    pub(crate) fn new(config: Config, listener: Option<Listener>) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        config: Config,
+        listener: Option<Listener>,
+        watcher: Option<Watcher>,
+    ) -> Result<Self, ConfigError> {
         let Config { memory_limit: limit, page_bytes, huge_pages: huge, .. } = config;
         let arena = Arena::reserve(Layout { limit, page_bytes, huge })
             .map_err(|(bytes, source)| ConfigError::Reserve { bytes, source })?;
@@ -188,6 +200,8 @@ impl Store {
                 counters: Counters::new(),
                 bumps: ArrayQueue::new(BUMPS_MAX),
                 listener,
+                watcher,
+                sizes: config.track_sizes.then(sizes::Sizes::new),
                 computing: compute::Computing::new(),
                 // memcached's first item has CAS number 2.
                 cas: AtomicU64::new(1),
@@ -253,16 +267,42 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
-        self.get_hashed(self.inner.index.hash(key.as_bytes()), key, f)
+        self.lookup(key, f).ok()
     }
 
-    /// [`get`](Self::get) for a key whose hash is known.
-    fn get_hashed<R>(&self, hash: Hash, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+    /// [`get`](Self::get), for those who want to know why there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Missed`] where there is no item.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Missed, Set, Store, types::Key};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("page")?;
+    /// assert_eq!(store.lookup(key, |item| item.len()), Err(Missed::NotFound));
+    /// store.set(key, b"...", Set::default())?;
+    /// assert_eq!(store.lookup(key, |item| item.len()), Ok(3));
+    /// store.flush_all(None);
+    /// assert_eq!(store.lookup(key, |item| item.len()), Err(Missed::Flushed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lookup<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Result<R, Missed> {
+        self.lookup_hashed(self.inner.index.hash(key.as_bytes()), key, f)
+    }
+
+    /// [`lookup`](Self::lookup) for a key whose hash is known.
+    fn lookup_hashed<R>(
+        &self,
+        hash: Hash,
+        key: Key<'_>,
+        f: impl FnOnce(Item<'_>) -> R,
+    ) -> Result<R, Missed> {
         let inner = &*self.inner;
         let mut shard = inner.index.lock(hash);
         let Some(view) = shard.find_view(&inner.items, hash, key.as_bytes()) else {
             inner.counters.add_both(Counter::Gets, Counter::GetMisses);
-            return None;
+            return Err(Missed::NotFound);
         };
         let (id, head) = (view.id(), view.head());
         let state = head.state();
@@ -270,8 +310,7 @@ impl Store {
         let stamp = if is_settled { 0 } else { inner.stamp() };
         if inner.is_dead(head) {
             inner.counters.add_both(Counter::Gets, Counter::GetMisses);
-            inner.bury(&mut shard, hash, id);
-            return None;
+            return Err(inner.bury(&mut shard, hash, id));
         }
         let class = inner.lru_class_in(id, state);
         inner.counters.add_with_class(Counter::Gets, class.idx(), hit_counter(state));
@@ -279,7 +318,7 @@ impl Store {
             inner.bump(id, hash, stamp);
         }
         let item = Item::new(&self.inner, view);
-        Some(closures::lend(&inner.index, || f(item)))
+        Ok(closures::lend(&inner.index, || f(item)))
     }
 
     /// Looks an item up, gives it a new life span, calls `f` with it, and marks it read (`gat`).
@@ -300,30 +339,43 @@ impl Store {
         ttl: Ttl,
         f: impl FnOnce(Item<'_>) -> R,
     ) -> Option<R> {
-        self.get_and_touch_hashed(self.inner.index.hash(key.as_bytes()), key, ttl, f)
+        self.lookup_and_touch(key, ttl, f).ok()
     }
 
-    /// [`get_and_touch`](Self::get_and_touch) for a key whose hash is known.
-    fn get_and_touch_hashed<R>(
+    /// [`get_and_touch`](Self::get_and_touch), for those who want to know why there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Missed`] where there is no item.
+    pub fn lookup_and_touch<R>(
+        &self,
+        key: Key<'_>,
+        ttl: Ttl,
+        f: impl FnOnce(Item<'_>) -> R,
+    ) -> Result<R, Missed> {
+        self.lookup_and_touch_hashed(self.inner.index.hash(key.as_bytes()), key, ttl, f)
+    }
+
+    /// [`lookup_and_touch`](Self::lookup_and_touch) for a key whose hash is known.
+    fn lookup_and_touch_hashed<R>(
         &self,
         hash: Hash,
         key: Key<'_>,
         ttl: Ttl,
         f: impl FnOnce(Item<'_>) -> R,
-    ) -> Option<R> {
+    ) -> Result<R, Missed> {
         let inner = &*self.inner;
         let shard = &mut inner.index.lock(hash);
         inner.counters.add(Counter::Touches);
         let stamp = inner.stamp();
-        let Some(id) = inner.find_live(shard, hash, key) else {
-            inner.counters.add(Counter::TouchMisses);
-            return None;
-        };
+        let id = inner
+            .find_live(shard, hash, key)
+            .inspect_err(|_| inner.counters.add(Counter::TouchMisses))?;
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::TouchHits);
         inner.bump(id, hash, stamp);
         inner.set_deadline(id, ttl.deadline(inner.clock.read()));
         let item = Item::new(&self.inner, inner.items.view(id, shard));
-        Some(closures::lend(&inner.index, || f(item)))
+        Ok(closures::lend(&inner.index, || f(item)))
     }
 
     /// Looks at an item and its standing without marking it read or counting it; `f` must not call
@@ -341,7 +393,7 @@ impl Store {
     pub fn peek<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>, MetaHit) -> R) -> Option<R> {
         let inner = &*self.inner;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
-        let id = inner.find_live(shard, hash, key)?;
+        let id = inner.find_live(shard, hash, key).ok()?;
         let hit = inner.standing(id);
         let item = Item::new(&self.inner, inner.items.view(id, shard));
         Some(closures::lend(&inner.index, || f(item, hit)))
@@ -421,15 +473,40 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delete(&self, key: Key<'_>) -> Deleted {
+        match self.take(key, |_| ()) {
+            Ok(()) => Deleted::Deleted,
+            Err(_) => Deleted::NotFound,
+        }
+    }
+
+    /// Removes an item and calls `f` with it, at the last moment at which it is whole: a
+    /// [`delete`](Self::delete) that tells what it deleted. As for [`get`](Self::get), `f` must not
+    /// call the store; should it panic, the item stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Missed`] where there is no item.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Missed, Set, Store, types::Key};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("job")?;
+    /// store.set(key, b"...", Set::default())?;
+    /// assert_eq!(store.take(key, |item| item.to_vec()), Ok(b"...".to_vec()));
+    /// assert_eq!(store.take(key, |item| item.to_vec()), Err(Missed::NotFound));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take<R>(&self, key: Key<'_>, f: impl FnOnce(Item<'_>) -> R) -> Result<R, Missed> {
         let inner = &*self.inner;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
-        let Some(id) = inner.find_live(shard, hash, key) else {
-            inner.counters.add(Counter::DeleteMisses);
-            return Deleted::NotFound;
-        };
+        let id = inner
+            .find_live(shard, hash, key)
+            .inspect_err(|_| inner.counters.add(Counter::DeleteMisses))?;
+        let item = Item::new(&self.inner, inner.items.view(id, shard));
+        let result = closures::lend(&inner.index, || f(item));
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::DeleteHits);
         inner.unlink(shard, hash, id, Cause::Deleted);
-        Deleted::Deleted
+        Ok(result)
     }
 
     /// Removes an item without counting it as a delete: what a failed store does to the old value,
@@ -437,7 +514,7 @@ impl Store {
     pub fn discard(&self, key: Key<'_>) {
         let inner = &*self.inner;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
-        if let Some(id) = inner.find_live(shard, hash, key) {
+        if let Ok(id) = inner.find_live(shard, hash, key) {
             inner.unlink(shard, hash, id, Cause::Deleted);
         }
     }
@@ -457,7 +534,7 @@ impl Store {
     pub fn count(&self, key: Key<'_>, direction: Arith, delta: u64) -> Counted {
         let inner = &*self.inner;
         let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
-        let counted = inner.count(shard, hash, key, direction, delta, None, None).0;
+        let counted = inner.count(shard, hash, key, direction, delta, None, None).counted;
         if counted == Counted::NotFound {
             inner.counters.add(miss_counter(direction));
         }
@@ -494,6 +571,15 @@ impl Store {
             inner.flush_now();
         }
     }
+}
+
+/// What counting came to.
+struct Count {
+    counted: Counted,
+    /// The item that holds the result.
+    id: Option<ItemId>,
+    /// What there was before.
+    before: Result<Extent, Missed>,
 }
 
 /// The counter of hits in the queue that a state word names.
@@ -627,13 +713,14 @@ impl Inner {
         shard: &mut ShardGuard<'_>,
         hash: Hash,
         key: Key<'_>,
-    ) -> Option<ItemId> {
-        let id = shard.find(&self.items, hash, key.as_bytes())?;
+    ) -> Result<ItemId, Missed> {
+        let Some(id) = shard.find(&self.items, hash, key.as_bytes()) else {
+            return Err(Missed::NotFound);
+        };
         if self.is_dead(self.items.head(id)) {
-            self.bury(shard, hash, id);
-            return None;
+            return Err(self.bury(shard, hash, id));
         }
-        Some(id)
+        Ok(id)
     }
 
     /// Whether an item is flushed or expired.
@@ -649,10 +736,15 @@ impl Inner {
     /// Counts and removes an item that was found dead.
     #[cold]
     #[inline(never)]
-    fn bury(&self, shard: &mut ShardGuard<'_>, hash: Hash, id: ItemId) {
-        let is_flushed = self.is_flushed(id);
-        self.counters.add(if is_flushed { Counter::GetFlushed } else { Counter::GetExpired });
-        self.unlink(shard, hash, id, self.cause_of_death(id));
+    fn bury(&self, shard: &mut ShardGuard<'_>, hash: Hash, id: ItemId) -> Missed {
+        let cause = self.cause_of_death(id);
+        let (counter, missed) = match cause {
+            Cause::Flushed => (Counter::GetFlushed, Missed::Flushed),
+            _ => (Counter::GetExpired, Missed::Expired),
+        };
+        self.counters.add(counter);
+        self.unlink(shard, hash, id, cause);
+        missed
     }
 
     /// The class in whose LRU an item is: that of its chunk, but the last one for a chained item,
@@ -769,13 +861,14 @@ impl Inner {
         let bytes = self.items.total_bytes_in(id, head);
         let class = self.lru_class_in(id, state);
         self.lru.lock(class, queue_of(state)).unlink(&self.items, id, bytes);
+        self.count_out(bytes);
         head.clear_state(LINKED);
         self.drop_ref(id);
     }
 
-    /// Counts a value up or down under the shard lock; also gives the item that holds the result.
+    /// Counts a value up or down under the shard lock.
     #[expect(clippy::too_many_arguments, reason = "the rules of incr and ma in one place")]
-    pub(crate) fn count(
+    fn count(
         &self,
         shard: &mut ShardGuard<'_>,
         hash: Hash,
@@ -784,22 +877,25 @@ impl Inner {
         delta: u64,
         compare: Option<Cas>,
         new_cas: Option<Cas>,
-    ) -> (Counted, Option<ItemId>) {
+    ) -> Count {
         let stamp = self.stamp();
-        let Some(id) = self.find_live(shard, hash, key) else {
-            return (Counted::NotFound, None);
+        let found = self.find_live(shard, hash, key);
+        let before = found.map(|id| self.extent(self.items.view(id, shard)));
+        let refuse = |counted| Count { counted, id: None, before };
+        let Ok(id) = found else {
+            return refuse(Counted::NotFound);
         };
         let items = &self.items;
         let Some(old) = items.view(id, shard).contiguous().filter(|value| !value.is_empty()) else {
-            return (Counted::NonNumeric, None);
+            return refuse(Counted::NonNumeric);
         };
         // 0 compares with nothing, as in memcached.
         if compare.is_some_and(|compare| compare.0 != 0 && compare != items.cas(id)) {
-            return (Counted::Exists, None);
+            return refuse(Counted::Exists);
         }
         let value = match arith::apply(direction, old, delta) {
             Ok(value) => value,
-            Err(ArithError::NonNumeric | _) => return (Counted::NonNumeric, None),
+            Err(ArithError::NonNumeric | _) => return refuse(Counted::NonNumeric),
         };
         let hit = match direction {
             Arith::Incr => ClassCounter::IncrHits,
@@ -817,7 +913,7 @@ impl Inner {
                 items.set_cas(id, self.cas_or_next(new_cas));
             }
             self.update(id, stamp);
-            return (Counted::Value(value, items.cas(id)), Some(id));
+            return Count { counted: Counted::Value(value, items.cas(id)), id: Some(id), before };
         }
         let flags = items.view(id, shard).flags();
         let birth = Birth {
@@ -828,15 +924,15 @@ impl Inner {
             key_is_binary: items.view(id, shard).key_is_binary(),
         };
         let Ok(mut writer) = Writer::new(self, birth, Caller::HoldsShard) else {
-            return (Counted::NoMemory, None);
+            return refuse(Counted::NoMemory);
         };
         if writer.write(digits).is_err() {
-            return (Counted::NoMemory, None);
+            return refuse(Counted::NoMemory);
         }
         let new = writer.into_id();
         let cas = self.cas_or_next(new_cas);
         self.relink(shard, hash, id, new, cas, stamp);
-        (Counted::Value(value, items.cas(new)), Some(new))
+        Count { counted: Counted::Value(value, items.cas(new)), id: Some(new), before }
     }
 }
 

@@ -8,7 +8,7 @@
 use nuthatch_types::{StoreMode, Stored};
 
 use super::write::{Commit, Committed};
-use super::{Cause, Inner};
+use super::{Cause, Extent, Inner};
 use crate::counters::{ClassCounter, Counter};
 use crate::item::{Birth, CHAINED, Queue, queue_of};
 
@@ -54,6 +54,7 @@ impl Inner {
         }
         self.tell(shard, id, Cause::Replaced);
         let old_bytes = items.total_bytes_in(id, head);
+        let before = Ok(Extent { class: class.number(), len: items.view(id, shard).len() });
         // Out of its list first: at the end of WARM its reads are counted down, and its size is
         // looked at, under the lock of the list alone.
         self.lru.lock(class, old_queue).unlink(items, id, old_bytes);
@@ -61,8 +62,11 @@ impl Inner {
         items.set_cas(id, self.cas_or_next(commit.cas));
         head.begin(queue, stamp);
         self.lru.lock(class, queue).push_head(items, id, bytes);
+        self.count_out(old_bytes);
+        self.count_in(bytes);
         self.note_deadline(id);
         self.counters.add_with_class(Counter::TotalItems, class.idx(), ClassCounter::Sets);
-        Some(Committed { stored: Stored::Stored, cas: items.cas(id), len: value.len() })
+        let (cas, len, class) = (items.cas(id), value.len(), class.number());
+        Some(Committed { stored: Stored::Stored, cas, len, class, before })
     }
 }

@@ -161,7 +161,9 @@ impl Inner {
         cause: Cause,
     ) {
         self.tell(shard, id, cause);
-        segment.unlink(&self.items, id, self.items.total_bytes_of(id));
+        let bytes = self.items.total_bytes_of(id);
+        segment.unlink(&self.items, id, bytes);
+        self.count_out(bytes);
         shard.remove(hash, id);
         self.items.clear_state(id, LINKED);
         self.drop_ref(id);

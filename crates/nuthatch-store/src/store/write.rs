@@ -6,7 +6,7 @@ use nuthatch_types::{Cas, ItemFlags, Key, StoreMode, Stored, Ttl};
 
 use super::alloc::{Caller, Draft};
 use super::writer::Writer;
-use super::{Inner, Store};
+use super::{Extent, Inner, Missed, Store};
 use crate::StoreError;
 use crate::arena::ItemId;
 use crate::counters::{ClassCounter, Counter};
@@ -72,6 +72,10 @@ pub struct Committed {
     /// The length of the value that is now stored, in bytes, or of the one that was not: after an
     /// append that is the sum.
     pub len: usize,
+    /// The slab class of the item with that value.
+    pub class: u8,
+    /// The item there was before.
+    pub before: Result<Extent, Missed>,
 }
 
 /// A place for a value that is still arriving; made by [`Store::reserve`].
@@ -258,12 +262,14 @@ impl Inner {
         let draft = Draft::new(self, new);
         let old = self.find_live(shard, hash, key);
         let new = draft.into_id();
+        let before = old.map(|old| self.extent(items.view(old, shard)));
+        let class = self.lru_class(new).number();
         let refuse = |stored| {
             self.drop_ref(new);
-            Ok(Committed { stored, cas: Cas(0), len })
+            Ok(Committed { stored, cas: Cas(0), len, class, before })
         };
         let is_concat = matches!(commit.mode, StoreMode::Append | StoreMode::Prepend);
-        let Some(old) = old else {
+        let Ok(old) = old else {
             let stored = match commit.mode {
                 StoreMode::Set | StoreMode::Replace if commit.compare.is_some() => {
                     self.counters.add(Counter::CasMisses);
@@ -280,10 +286,9 @@ impl Inner {
             if !self.link(shard, hash, new, cas, stamp) {
                 return Err(StoreError::NoMemory { class: 0 });
             }
-            return Ok(Committed { stored, cas: items.cas(new), len });
+            return Ok(Committed { stored, cas: items.cas(new), len, class, before });
         };
-        let mut new = new;
-        let mut len = len;
+        let (mut new, mut len, mut class) = (new, len, class);
         match commit.mode {
             StoreMode::Add => {
                 // Somebody wanted it: the old item is bumped.
@@ -316,15 +321,17 @@ impl Inner {
                 let joined = self.concat(shard, old, new, commit.mode);
                 self.drop_ref(new);
                 let Some((id, joined_len)) = joined else {
-                    return Ok(Committed { stored: Stored::NotStored, cas: Cas(0), len });
+                    let stored = Stored::NotStored;
+                    return Ok(Committed { stored, cas: Cas(0), len, class, before });
                 };
                 new = id;
                 len = joined_len;
+                class = self.lru_class(new).number();
             }
         }
         let cas = self.cas_or_next(commit.cas);
         self.relink(shard, hash, old, new, cas, stamp);
-        Ok(Committed { stored: Stored::Stored, cas: items.cas(new), len })
+        Ok(Committed { stored: Stored::Stored, cas: items.cas(new), len, class, before })
     }
 
     /// Makes an item of two values, with the key, flags and life span of the old one. The caller

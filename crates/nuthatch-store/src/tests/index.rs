@@ -69,7 +69,7 @@ fn many_are_looked_up_as_one_after_another() {
             names.iter().map(|name| key(name)).chain([key("key1"), key("none")]).collect();
         let mut singly = Vec::new();
         for &key in &keys {
-            singly.push((key, one.get(key, |item| item.to_vec())));
+            singly.push((key, one.lookup(key, |item| item.to_vec())));
         }
         let mut together = Vec::new();
         many.get_many(keys.iter().copied(), |key, item| {
@@ -80,7 +80,7 @@ fn many_are_looked_up_as_one_after_another() {
         assert_eq!(one.stats().totals, many.stats().totals);
 
         for &key in &keys {
-            singly.push((key, one.get_and_touch(key, Ttl::secs(5), |item| item.to_vec())));
+            singly.push((key, one.lookup_and_touch(key, Ttl::secs(5), |item| item.to_vec())));
         }
         many.get_many_and_touch(keys.iter().copied(), Ttl::secs(5), |key, item| {
             together.push((key, item.map(|item| item.to_vec())));

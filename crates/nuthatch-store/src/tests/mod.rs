@@ -14,6 +14,7 @@ mod modes;
 mod moving;
 mod overwriting;
 mod s3fifo;
+mod telling;
 
 use crate::types::{Clock, Key};
 use crate::{Builder, Profile, Store};

@@ -272,6 +272,7 @@ impl World {
             .slab_chunk_max(64 << 10)
             .segmented(segmented)
             .temporary_ttl(segmented.then_some(3))
+            .track_sizes(true)
             .build()
             .unwrap();
         at(&store, 2);
@@ -484,7 +485,7 @@ impl World {
                     ..MetaGet::default()
                 };
                 let found = store.meta_get(key, ask, |item, hit| (item.to_vec(), item.cas(), hit));
-                let Some((value, cas, hit)) = found else {
+                let Ok((value, cas, hit)) = found else {
                     assert!(entry.is_none());
                     // A vivify that found no memory, or none asked for.
                     return;
@@ -520,10 +521,13 @@ impl World {
                     remove_value: empty,
                     ..MetaDelete::default()
                 };
-                let deleted = match store.meta_delete(key, ask) {
-                    Ok(deleted) => deleted,
+                let done = match store.meta_delete(key, ask) {
+                    Ok(done) => done,
                     Err(error) => return self.refused(error, 0),
                 };
+                let len_before = done.before.ok().map(|extent| extent.len);
+                assert_eq!(len_before, entry.as_ref().map(|entry| entry.value.len()));
+                let deleted = done.deleted;
                 let Some(entry) = entry else {
                     assert_eq!(deleted, Deleted::NotFound);
                     return;
@@ -533,6 +537,8 @@ impl World {
                     return;
                 }
                 assert_eq!(deleted, Deleted::Deleted);
+                let left = if empty { 0 } else { entry.value.len() };
+                assert_eq!(done.after.map(|after| after.len), (empty || stale).then_some(left));
                 if !empty && !stale {
                     self.model.remove(&number);
                     return;
@@ -561,6 +567,8 @@ impl World {
                     ..MetaArith::default()
                 };
                 let number_now = store.meta_count(key, ask);
+                let len_before = number_now.before.ok().map(|extent| extent.len);
+                assert_eq!(len_before, entry.as_ref().map(|entry| entry.value.len()));
                 if let (None, Some(initial), Counted::Value(value, cas)) =
                     (&entry, vivify, number_now.counted)
                 {
@@ -797,6 +805,8 @@ impl World {
         // Making room for a value may throw out the very item it was to be compared with.
         let has_evicted = self.store.stats().totals.evicted > evicted;
         let entry = entry.filter(|_| !has_evicted || !shows_absence(set, done.stored));
+        let len_before = done.before.ok().map(|extent| extent.len);
+        assert!(has_evicted || len_before == entry.as_ref().map(|entry| entry.value.len()));
         let expiry = self.deadline(set.ttl);
         let differs = |entry: &Entry| set.compare.is_some_and(|compare| compare.0 != entry.cas);
         let outcome = |entry: Option<Entry>, value: Vec<u8>| match (set.mode, entry) {

@@ -130,7 +130,7 @@ impl Engine for Ours {
         let mut hits = 0;
         let keys = keys.iter().filter_map(|key| Key::binary(key).ok());
         self.store.get_many(keys, |_, item| {
-            if let Some(item) = item {
+            if let Ok(item) = item {
                 show(&item, seen);
                 hits += 1;
             }
