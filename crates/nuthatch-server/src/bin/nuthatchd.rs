@@ -209,6 +209,7 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         lru_crawler,
         lru_crawler_sleep_us,
         lru_crawler_tocrawl,
+        track_sizes,
         ..
     } = options.store;
     let automove = match slab_automove {
@@ -246,6 +247,7 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         .auto_crawl(lru_segmented)
         .crawler_sleep(Duration::from_micros(u64::from(lru_crawler_sleep_us)))
         .crawler_limit(lru_crawler_tocrawl)
+        .track_sizes(track_sizes)
         .build()
         .map_err(Failure::usage)
 }
