@@ -52,6 +52,8 @@ pub(crate) struct ConnectionSettings {
     pub(crate) budget: usize,
     /// How long a TCP client may be silent.
     pub(crate) idle_timeout: Option<Duration>,
+    /// Whether a client must log in before anything else is served.
+    pub(crate) needs_login: bool,
 }
 
 impl<H> Worker<H> {
@@ -127,7 +129,8 @@ impl<H: Handler> Connection<H> {
         worker: Rc<Worker<H>>,
         present: Present,
     ) -> Self {
-        let mut session = Session::new();
+        let mut session =
+            if worker.settings.needs_login { Session::with_login() } else { Session::new() };
         session.set_conn(u64::from(stream.as_fd().as_raw_fd().unsigned_abs()));
         Self {
             stream,

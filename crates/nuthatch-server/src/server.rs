@@ -55,6 +55,7 @@ pub struct ServerBuilder {
     budget: usize,
     idle_timeout: Option<Duration>,
     protocol: Protocol,
+    needs_login: bool,
 }
 
 impl ServerBuilder {
@@ -104,11 +105,23 @@ impl ServerBuilder {
         self
     }
 
+    /// Whether a client must log in before anything else is served; default no. Then the text
+    /// protocols alone are spoken, whatever the listeners say, and the handler gets
+    /// [`Request::Auth`](nuthatch_proto::Request::Auth) to decide on.
+    pub fn needs_login(mut self, needs_login: bool) -> Self {
+        self.needs_login = needs_login;
+        self
+    }
+
     /// A server with these settings.
     pub fn build(self) -> Server {
         Server {
             listeners: self.listeners,
-            settings: ConnectionSettings { budget: self.budget, idle_timeout: self.idle_timeout },
+            settings: ConnectionSettings {
+                budget: self.budget,
+                idle_timeout: self.idle_timeout,
+                needs_login: self.needs_login,
+            },
             protocol: self.protocol,
             is_fast: self.is_fast,
             telemetry: Arc::new(Telemetry::new(self.threads.get(), self.conn_limit)),
@@ -128,6 +141,7 @@ impl Server {
             budget: 20,
             idle_timeout: None,
             protocol: Protocol::Auto,
+            needs_login: false,
         }
     }
 
@@ -216,6 +230,7 @@ impl Server {
             let dealer = Rc::new(Dealer { inboxes, next: 0.into(), telemetry, is_fast, left });
             for bound in listeners {
                 let protocol = match bound.protocol() {
+                    _ if settings.needs_login => Protocol::Ascii,
                     Some(ListenProtocol::Ascii) => Protocol::Ascii,
                     Some(ListenProtocol::Negotiating) => Protocol::Auto,
                     _ => default,

@@ -34,7 +34,9 @@
 //! buffers and says what it wants, so the caller waits for [`readable`](Stream::readable) or
 //! [`writable`](Stream::writable) and then tries.
 //!
-//! This crate knows addresses and sockets. It knows no command, no limit on connections and no
+//! Who may log in is here too ([`passwords`]), because some transports ask that themselves.
+//!
+//! This crate knows addresses, sockets and users. It knows no command, no limit on connections and no
 //! thread.
 
 #![forbid(unsafe_code)]
@@ -42,6 +44,7 @@
 mod addr;
 mod bind;
 mod listener;
+pub mod passwords;
 mod stream;
 
 // The public interface.

@@ -148,13 +148,15 @@ impl<P> Mailbox<P> {
 pub(crate) struct Desk<P> {
     /// The number by which its driver names the connection.
     pub(crate) conn: u64,
+    /// Who has logged in.
+    pub(crate) user: Option<Box<[u8]>>,
     next_ticket: u32,
     mailbox: Option<Arc<Mailbox<P>>>,
 }
 
 impl<P> Desk<P> {
     pub(crate) const fn new() -> Self {
-        Self { conn: 0, next_ticket: 0, mailbox: None }
+        Self { conn: 0, user: None, next_ticket: 0, mailbox: None }
     }
 
     pub(crate) const fn next_ticket(&mut self) -> u32 {

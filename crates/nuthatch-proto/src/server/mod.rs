@@ -235,6 +235,11 @@ impl<H: Handler> Session<H> {
         self.needs_login
     }
 
+    /// The user whom the client has logged in as, if it has ([`Outcome::Authenticated`]).
+    pub fn user(&self) -> Option<&[u8]> {
+        self.desk.user.as_deref()
+    }
+
     /// Lends buffers to the session. If it has some already, the new ones come straight back.
     pub fn attach(&mut self, buffers: Buffers) -> Option<Buffers> {
         if !self.recv.is_empty() || self.queue.arena.capacity() > 0 {
@@ -536,6 +541,9 @@ impl<H: Handler> Session<H> {
         match login::read(input) {
             Login::Attempt(auth, len) => {
                 let outcome = handler.call(Request::Auth(auth), &mut reply);
+                if outcome == Outcome::Authenticated {
+                    self.desk.user = Some(auth.user.into());
+                }
                 self.consume(len);
                 self.outcome(outcome)
             }

@@ -223,6 +223,11 @@ impl<'q, P> Reply<'q, P> {
         self.desk.conn
     }
 
+    /// The user whom the connection that asks has logged in as, if it has.
+    pub fn user(&self) -> Option<&[u8]> {
+        self.desk.user.as_deref()
+    }
+
     // Status lines.
 
     /// Writes a status line, given without its line end (`OK`, `TOUCHED`, `RESET` …).

@@ -283,6 +283,23 @@ fn an_idle_session_is_small_and_holds_no_buffers() {
 }
 
 #[test]
+fn a_session_knows_who_has_logged_in() {
+    let (mut model, mut session) = (Model::default(), Session::with_login());
+    session.attach(Buffers::new());
+    let mut say = |session: &mut Session<Model>, input: &[u8]| {
+        session.recv_space()[..input.len()].copy_from_slice(input);
+        session.received(input.len());
+        while matches!(session.process(&mut model, 20), Want::Write) {
+            session.sent(session.queued_bytes());
+        }
+    };
+    say(&mut session, b"set a 0 0 4\r\nme x\r\n");
+    assert_eq!((session.user(), session.needs_login()), (None, true));
+    say(&mut session, b"set a 0 0 10\r\nme se cret\r\n");
+    assert_eq!((session.user(), session.needs_login()), (Some(&b"me"[..]), false));
+}
+
+#[test]
 fn nothing_is_served_before_the_log_in() {
     let converse = |input: &str| {
         for n in [1, 7, usize::MAX] {

@@ -12,7 +12,8 @@ use nuthatch_server::process::{
 };
 use nuthatch_server::store::types::limits::PAGE_BYTES;
 use nuthatch_server::store::{Automove, Store};
-use nuthatch_server::transport::{BindOptions, Bound, ListenAddr, Local, bind};
+use nuthatch_server::transport::passwords::Passwords;
+use nuthatch_server::transport::{BindOptions, Bound, ListenAddr, ListenProtocol, Local, bind};
 use nuthatch_server::{Engine, Server, log};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -108,6 +109,12 @@ fn run(options: Options) -> Result<u8, Failure> {
         switch()?;
         bound
     };
+    let passwords = match &options.auth_file {
+        Some(path) => {
+            Some(Passwords::open(path).map_err(|error| Failure::of(error, exit::FAILURE))?)
+        }
+        None => None,
+    };
     // From here a signal waits until somebody listens for it, so that who was told that the server
     // is there can end it well at once. Threads inherit this; names were looked up before.
     let held = signals::hold()?;
@@ -132,6 +139,7 @@ fn run(options: Options) -> Result<u8, Failure> {
         .reqs_per_event(options.reqs_per_event)
         .idle_timeout(idle_timeout)
         .protocol(options.protocol)
+        .needs_login(passwords.is_some())
         .build();
     let _pidfile = match &options.pidfile {
         Some(path) => write_pidfile(path),
@@ -143,13 +151,17 @@ fn run(options: Options) -> Result<u8, Failure> {
     if let Some(detached) = detached {
         detached.ready(options.verbosity > 0)?;
     }
-    let engine = Engine::builder()
+    let mut engine = Engine::builder()
         .options(options)
         .telemetry(server.telemetry())
         .stop(server.stop())
-        .maintenance(maintenance)
-        .build(store);
-    server.run(move || engine.clone(), until_signal(held)).map_err(Failure::system)?;
+        .maintenance(maintenance);
+    if let Some(passwords) = &passwords {
+        engine = engine.passwords(passwords.clone());
+    }
+    let engine = engine.build(store);
+    let until = until_signal(held, passwords);
+    server.run(move || engine.clone(), until).map_err(Failure::system)?;
     Ok(exit::OK)
 }
 
@@ -158,7 +170,6 @@ fn not_yet(options: &Options) -> Option<&'static str> {
     [
         ("-U (--udp-port)", options.udp_port != Port::Off),
         ("-N (--napi-ids)", options.napi_ids != 0),
-        ("-Y (--auth-file)", options.auth_file.is_some()),
         ("-D", options.detail_enabled),
         ("-o read_buf_mem_limit", options.read_buf_mem_limit != 0),
         ("-o sock_cookie_id", options.sock_cookie_id.is_some()),
@@ -180,6 +191,10 @@ fn listen(options: &Options) -> Result<Vec<Bound>, Failure> {
     };
     let list = options.listen.as_deref().unwrap_or(LISTEN_DEFAULT);
     let addresses = ListenAddr::parse_list(list).map_err(Failure::usage)?;
+    let negotiates = |address: &ListenAddr| address.protocol == Some(ListenProtocol::Negotiating);
+    if options.auth_file.is_some() && addresses.iter().any(negotiates) {
+        eprintln!("WARNING: negotiating ports are ascii only when ascii authentication enabled");
+    }
     bind(&addresses, port, settings)
         .map_err(|error| Failure::system(format!("failed to listen on TCP port {port}: {error}")))
 }
@@ -289,9 +304,18 @@ fn write_pidfile(path: &std::path::Path) -> Option<pidfile::PidFile> {
     }
 }
 
+/// Reads again what can be read again. What is bad stays as it was.
+fn reload(passwords: Option<&Passwords>) {
+    match passwords.map(Passwords::reload) {
+        None => tracing::info!("SIGHUP: nothing to reload"),
+        Some(Ok(entries)) => tracing::info!("SIGHUP: {entries} users and passwords"),
+        Some(Err(error)) => eprintln!("{error}; the passwords stay as they were"),
+    }
+}
+
 /// Waits for a signal that ends the server: SIGINT, SIGTERM, or SIGUSR1, which asks memcached for a
 /// graceful end and has nothing to save here.
-async fn until_signal(held: signals::Held) {
+async fn until_signal(held: signals::Held, passwords: Option<Passwords>) {
     let kinds = [
         SignalKind::interrupt(),
         SignalKind::terminate(),
@@ -311,8 +335,7 @@ async fn until_signal(held: signals::Held) {
             _ = interrupt.recv() => return tracing::info!("SIGINT: stopping"),
             _ = terminate.recv() => return tracing::info!("SIGTERM: stopping"),
             _ = graceful.recv() => return tracing::info!("SIGUSR1: stopping"),
-            // There is nothing yet that could be loaded again; dying of it would be worse.
-            _ = hangup.recv() => tracing::info!("SIGHUP: nothing to reload"),
+            _ = hangup.recv() => reload(passwords.as_ref()),
         }
     }
 }

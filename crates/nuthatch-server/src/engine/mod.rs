@@ -13,11 +13,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use nuthatch_proto::{Handler, Outcome, Pinned, Reply, Request, Sink, Value};
+use nuthatch_proto::{Auth, Handler, Outcome, Pinned, Reply, Request, Sink, Value};
 use nuthatch_store::types::Key;
 use nuthatch_store::{
     Commit, Committed, Item, ItemGuard, MaintenanceThread, NewItem, Reservation, Store, StoreError,
 };
+use nuthatch_transport::passwords::Passwords;
 
 use crate::options::Options;
 use crate::{Stop, Telemetry};
@@ -51,6 +52,9 @@ struct Shared {
     telemetry: Option<Arc<Telemetry>>,
     stop: Option<Stop>,
     maintenance: Option<MaintenanceThread>,
+    passwords: Option<Passwords>,
+    auth_cmds: AtomicU64,
+    auth_errors: AtomicU64,
     holds: debug::Holds,
     verbosity: AtomicU8,
     cmd_flush: AtomicU64,
@@ -58,6 +62,8 @@ struct Shared {
     /// What those two were at the last `stats reset`.
     cmd_flush_base: AtomicU64,
     cmd_meta_base: AtomicU64,
+    auth_cmds_base: AtomicU64,
+    auth_errors_base: AtomicU64,
 }
 
 /// The parts an [`Engine`] is made of besides its store.
@@ -68,6 +74,7 @@ pub struct EngineBuilder {
     telemetry: Option<Arc<Telemetry>>,
     stop: Option<Stop>,
     maintenance: Option<MaintenanceThread>,
+    passwords: Option<Passwords>,
 }
 
 impl EngineBuilder {
@@ -96,6 +103,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Who may log in. That somebody must is the server's affair:
+    /// [`ServerBuilder::needs_login`](crate::ServerBuilder::needs_login).
+    pub fn passwords(mut self, passwords: Passwords) -> Self {
+        self.passwords = Some(passwords);
+        self
+    }
+
     /// An engine for a store.
     pub fn build(self, store: Store) -> Engine {
         let verbosity = AtomicU8::new(self.options.verbosity);
@@ -104,12 +118,17 @@ impl EngineBuilder {
             telemetry: self.telemetry,
             stop: self.stop,
             maintenance: self.maintenance,
+            passwords: self.passwords,
+            auth_cmds: AtomicU64::new(0),
+            auth_errors: AtomicU64::new(0),
             holds: debug::Holds::default(),
             verbosity,
             cmd_flush: AtomicU64::new(0),
             cmd_meta: AtomicU64::new(0),
             cmd_flush_base: AtomicU64::new(0),
             cmd_meta_base: AtomicU64::new(0),
+            auth_cmds_base: AtomicU64::new(0),
+            auth_errors_base: AtomicU64::new(0),
         };
         Engine { store, shared: Arc::new(shared) }
     }
@@ -152,6 +171,7 @@ impl Engine {
             Request::MetaDelete(meta) => self.meta_delete(&meta, reply),
             Request::MetaArith(meta) => self.meta_arith(&meta, reply),
             Request::MetaDebug(key) => self.meta_debug(key, reply),
+            Request::Auth(auth) => return self.log_in(auth, reply),
             Request::Admin(admin) => return self.admin(admin, reply),
             // The protocol crate may learn commands before this one does.
             _ => reply.error("ERROR"),
@@ -187,6 +207,22 @@ impl Handler for Engine {
 }
 
 impl Engine {
+    /// Answers a log-in. Without users nobody can; a server asks for none then.
+    fn log_in(&self, auth: Auth<'_>, reply: &mut Reply<'_, ItemPin>) -> Outcome {
+        let shared = &self.shared;
+        shared.auth_cmds.fetch_add(1, Relaxed);
+        let user = auth.user.escape_ascii();
+        if shared.passwords.as_ref().is_some_and(|all| all.allow(auth.user, auth.password)) {
+            tracing::info!(conn = reply.conn(), %user, "logged in");
+            reply.line("STORED");
+            return Outcome::Authenticated;
+        }
+        shared.auth_errors.fetch_add(1, Relaxed);
+        tracing::info!(conn = reply.conn(), %user, "log-in failed");
+        reply.error("CLIENT_ERROR authentication failure");
+        Outcome::Done
+    }
+
     /// Puts a value in its place, or gives the line that says why not. `drops_old` as in
     /// [`after_failure`](Self::after_failure).
     fn store_value(
@@ -308,6 +344,7 @@ impl fmt::Display for Summary<'_> {
             Request::MetaDelete(_) => "md",
             Request::MetaArith(_) => "ma",
             Request::MetaDebug(_) => "me",
+            Request::Auth(_) => "auth",
             _ => "admin",
         };
         f.write_str(name)?;

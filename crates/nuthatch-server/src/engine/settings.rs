@@ -42,7 +42,10 @@ impl Engine {
         reply.stat("tcp_backlog", options.backlog);
         reply.stat("binding_protocol", options.protocol.as_setting());
         reply.stat("auth_enabled_sasl", "no");
-        reply.stat("auth_enabled_ascii", "no");
+        match &options.auth_file {
+            Some(path) => reply.stat("auth_enabled_ascii", path.display()),
+            None => reply.stat("auth_enabled_ascii", "no"),
+        }
         reply.stat("item_size_max", config.item_size_max);
         reply.stat("maxconns_fast", yes(options.maxconns_fast));
         reply.stat("hashpower_init", options.store.hashpower.unwrap_or(HASHPOWER_UNSET));

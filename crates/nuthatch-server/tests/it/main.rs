@@ -1,6 +1,7 @@
 //! `nuthatchd` as users start it: real processes, real sockets.
 
 mod admin;
+mod auth;
 mod clients;
 mod differences;
 mod late;
