@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nuthatch_server::options::{self, Options, Parsed, Port, StoreOptions};
+use nuthatch_server::process::logfile::LogFile;
 use nuthatch_server::process::{
     ProcessError, daemon, exit, hooks, limits, pidfile, ports, signals, user,
 };
@@ -88,6 +89,7 @@ fn run(options: Options) -> Result<u8, Failure> {
     } else {
         None
     };
+    let logfile = options.logfile.as_deref().map(LogFile::open).transpose()?;
     if options.core_dumps {
         limits::allow_core_dumps()?;
     }
@@ -149,7 +151,10 @@ fn run(options: Options) -> Result<u8, Failure> {
         ports::write(&path, &tcp).map_err(Failure::system)?;
     }
     if let Some(detached) = detached {
-        detached.ready(options.verbosity > 0)?;
+        detached.ready(options.verbosity > 0 || logfile.is_some())?;
+    }
+    if let Some(logfile) = logfile {
+        logfile.redirect().map_err(Failure::system)?;
     }
     let mut engine = Engine::builder()
         .options(options)

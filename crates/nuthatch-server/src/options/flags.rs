@@ -12,8 +12,8 @@ use super::{
 
 /// One flag.
 pub(super) struct Flag {
-    /// The short form.
-    pub(super) letter: char,
+    /// The short form; none for what memcached has not.
+    pub(super) letter: Option<char>,
     /// The long form without its dashes; empty where memcached has none.
     pub(super) long: &'static str,
     /// What `-h` says; a line break starts an indented line. Empty for what `-h` leaves out.
@@ -29,6 +29,8 @@ pub(super) enum Action {
     Set(fn(&mut Draft)),
     /// Takes a value, called so in `-h`, and changes the options or refuses it.
     Take(&'static str, fn(&mut Draft, &Value<'_>) -> Result<(), UsageError>),
+    /// Names a file of options, which act before the command line does.
+    Config(&'static str),
     /// Ends the program with a text.
     Print(fn() -> String),
     /// Is memcached's but not ours yet.
@@ -41,17 +43,17 @@ pub(super) enum Action {
 impl Flag {
     /// Both forms, for messages.
     pub(super) fn name(&self) -> String {
-        if self.long.is_empty() {
-            format!("-{}", self.letter)
-        } else {
-            format!("-{} (--{})", self.letter, self.long)
+        match (self.letter, self.long) {
+            (Some(letter), "") => format!("-{letter}"),
+            (Some(letter), long) => format!("-{letter} (--{long})"),
+            (None, long) => format!("--{long}"),
         }
     }
 }
 
 pub(super) const FLAGS: &[Flag] = &[
     Flag {
-        letter: 'p',
+        letter: Some('p'),
         long: "port",
         doc: "TCP port to listen on; 0 is none, -1 any free one",
         default: Some(|options| options.port.as_setting().to_string()),
@@ -62,7 +64,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'U',
+        letter: Some('U'),
         long: "udp-port",
         doc: "UDP port to listen on; 0 is none, -1 any free one; unless -p is given\n\
               TCP listens on the same port",
@@ -73,7 +75,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 's',
+        letter: Some('s'),
         long: "unix-socket",
         doc: "UNIX socket to listen on (disables network support)",
         default: None,
@@ -83,7 +85,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'a',
+        letter: Some('a'),
         long: "unix-mask",
         doc: "access mask for UNIX socket, in octal",
         default: Some(|options| format!("{:o}", options.unix_mask)),
@@ -97,14 +99,14 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'A',
+        letter: Some('A'),
         long: "enable-shutdown",
         doc: "enable ascii \"shutdown\" command",
         default: None,
         action: Action::Set(|draft| draft.options.shutdown_command = true),
     },
     Flag {
-        letter: 'l',
+        letter: Some('l'),
         long: "listen",
         doc: "address to listen on (default: 127.0.0.1, this machine alone)\n\
               host[:port], [IPv6][:port] or * for all; several are separated by commas,\n\
@@ -127,21 +129,21 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'd',
+        letter: Some('d'),
         long: "daemon",
         doc: "run as a daemon",
         default: None,
         action: Action::Set(|draft| draft.options.daemon = true),
     },
     Flag {
-        letter: 'r',
+        letter: Some('r'),
         long: "enable-coredumps",
         doc: "maximize core file limit",
         default: None,
         action: Action::Set(|draft| draft.options.core_dumps = true),
     },
     Flag {
-        letter: 'u',
+        letter: Some('u'),
         long: "user",
         doc: "user to run as (only when started as root)",
         default: None,
@@ -151,7 +153,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'm',
+        letter: Some('m'),
         long: "memory-limit",
         doc: "item memory in megabytes",
         default: Some(|options| (options.memory_limit >> 20).to_string()),
@@ -164,14 +166,14 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'M',
+        letter: Some('M'),
         long: "disable-evictions",
         doc: "return error on memory exhausted instead of evicting",
         default: None,
         action: Action::Set(|draft| draft.options.store.evict_to_free = false),
     },
     Flag {
-        letter: 'c',
+        letter: Some('c'),
         long: "conn-limit",
         doc: "max simultaneous connections",
         default: Some(|options| options.conn_limit.to_string()),
@@ -182,14 +184,14 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'k',
+        letter: Some('k'),
         long: "lock-memory",
         doc: "lock down all paged memory",
         default: None,
         action: Action::Set(|draft| draft.options.lock_memory = true),
     },
     Flag {
-        letter: 'v',
+        letter: Some('v'),
         long: "verbose",
         doc: "say what happens on standard error; -vv also connections and commands,\n\
               without values, -vvv also when connections close",
@@ -199,28 +201,28 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'h',
+        letter: Some('h'),
         long: "help",
         doc: "print this help and exit",
         default: None,
         action: Action::Print(help::help),
     },
     Flag {
-        letter: 'i',
+        letter: Some('i'),
         long: "license",
         doc: "print the license and exit",
         default: None,
         action: Action::Print(help::license),
     },
     Flag {
-        letter: 'V',
+        letter: Some('V'),
         long: "version",
         doc: "print version and exit",
         default: None,
         action: Action::Print(help::version),
     },
     Flag {
-        letter: 'P',
+        letter: Some('P'),
         long: "pidfile",
         doc: "save PID in <file>",
         default: None,
@@ -230,7 +232,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'f',
+        letter: Some('f'),
         long: "slab-growth-factor",
         doc: "chunk size growth factor",
         default: Some(|options| format!("{:.2}", options.store.growth_factor)),
@@ -245,7 +247,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'n',
+        letter: Some('n'),
         long: "slab-min-size",
         doc: "min space used for key+value+flags",
         default: Some(|options| options.store.chunk_size_min.to_string()),
@@ -257,7 +259,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'D',
+        letter: Some('D'),
         long: "",
         doc: "count what is done with the keys of each prefix, which ends at the first\n\
               such character, and show it in stats detail dump (default: \":\", and\n\
@@ -273,14 +275,14 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'L',
+        letter: Some('L'),
         long: "enable-largepages",
         doc: "ask for item memory in huge pages, where the system has them",
         default: None,
         action: Action::Set(|draft| draft.options.store.huge_pages = true),
     },
     Flag {
-        letter: 't',
+        letter: Some('t'),
         long: "threads",
         doc: "number of threads to use",
         default: Some(|options| options.threads.to_string()),
@@ -304,7 +306,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'R',
+        letter: Some('R'),
         long: "max-reqs-per-event",
         doc: "maximum number of requests per event: how many requests of one\n\
               connection are served before the others get their turn",
@@ -317,14 +319,14 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'C',
+        letter: Some('C'),
         long: "disable-cas",
         doc: "disable use of CAS",
         default: None,
         action: Action::Set(|draft| draft.options.store.use_cas = false),
     },
     Flag {
-        letter: 'b',
+        letter: Some('b'),
         long: "listen-backlog",
         doc: "set the backlog queue limit",
         default: Some(|options| options.backlog.to_string()),
@@ -334,7 +336,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'B',
+        letter: Some('B'),
         long: "protocol",
         doc: "protocol - one of ascii, binary, or auto (default: auto)\n\
               this build does not speak binary yet: with it, connections are closed",
@@ -356,7 +358,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'I',
+        letter: Some('I'),
         long: "max-item-size",
         doc: "largest item; k or m may follow the number\n\
               (default: 1m, min: 1k, max: 1024m)",
@@ -367,28 +369,28 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'F',
+        letter: Some('F'),
         long: "disable-flush-all",
         doc: "disable flush_all command",
         default: None,
         action: Action::Set(|draft| draft.options.flush_enabled = false),
     },
     Flag {
-        letter: 'X',
+        letter: Some('X'),
         long: "disable-dumping",
         doc: "disable stats cachedump, stats detail, and lru_crawler metadump",
         default: None,
         action: Action::Set(|draft| draft.options.dump_enabled = false),
     },
     Flag {
-        letter: 'W',
+        letter: Some('W'),
         long: "disable-watch",
         doc: "disable watch commands (live logging)",
         default: None,
         action: Action::Set(|draft| draft.options.watch_enabled = false),
     },
     Flag {
-        letter: 'Y',
+        letter: Some('Y'),
         long: "auth-file",
         doc: "users and passwords, a line \"user:password\" each; clients must then log in\n\
               before anything else is served (ascii protocol only)",
@@ -399,7 +401,7 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'N',
+        letter: Some('N'),
         long: "napi-ids",
         doc: "number of receive queues of the network card: a connection is served\n\
               by the worker thread of its queue (default: 0, in turn)",
@@ -411,11 +413,19 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
-        letter: 'o',
+        letter: Some('o'),
         long: "extended",
         doc: "comma separated list of extended options:",
         default: None,
         action: Action::Take("list", |draft, value| words::read(draft, value.text()?)),
+    },
+    Flag {
+        letter: None,
+        long: "config",
+        doc: "read options from <file>, one a line, as in Debian's /etc/memcached.conf;\n\
+              the command line comes after them, wherever this stands",
+        default: None,
+        action: Action::Config("file"),
     },
     unsupported('S', "enable-sasl", false),
     unsupported('Z', "enable-ssl", false),
@@ -425,7 +435,13 @@ pub(super) const FLAGS: &[Flag] = &[
 /// A flag of memcached's that is refused; `-h` does not show it, because programs look there for
 /// what a server can do.
 const fn unsupported(letter: char, long: &'static str, value: bool) -> Flag {
-    Flag { letter, long, doc: "", default: None, action: Action::Unsupported { value } }
+    Flag {
+        letter: Some(letter),
+        long,
+        doc: "",
+        default: None,
+        action: Action::Unsupported { value },
+    }
 }
 
 /// A port number, 0 for none or -1 for a free one.

@@ -73,7 +73,8 @@ impl Args {
                     let message = if self.written.starts_with("--") {
                         format!("option '{}' requires an argument", self.written)
                     } else {
-                        format!("option requires an argument -- '{}'", flag.letter)
+                        let letter = flag.letter.unwrap_or_default();
+                        format!("option requires an argument -- '{letter}'")
                     };
                     return Err(self.illegal(&message));
                 }
@@ -92,7 +93,7 @@ impl Args {
 fn by_letter(letter: char) -> Result<&'static Flag, String> {
     FLAGS
         .iter()
-        .find(|flag| flag.letter == letter)
+        .find(|flag| flag.letter == Some(letter))
         .ok_or_else(|| format!("invalid option -- '{letter}'"))
 }
 
@@ -101,8 +102,11 @@ fn by_name(given: &str) -> Result<&'static Flag, String> {
     if let Some(exact) = FLAGS.iter().find(|flag| !given.is_empty() && flag.long == given) {
         return Ok(exact);
     }
-    let mut matches =
-        FLAGS.iter().filter(|flag| !flag.long.is_empty() && flag.long.starts_with(given));
+    // What is not memcached's must not make its abbreviations ambiguous.
+    let mut matches = FLAGS
+        .iter()
+        .filter(|flag| flag.letter.is_some() && !flag.long.is_empty())
+        .filter(|flag| flag.long.starts_with(given));
     match (matches.next(), matches.next()) {
         (None, _) => Err(format!("unrecognized option '--{given}'")),
         (Some(only), None) => Ok(only),
@@ -122,7 +126,7 @@ impl Flag {
     /// names the flag and not its value.
     fn takes_value(&self) -> bool {
         match self.action {
-            Action::Take(..) => true,
+            Action::Take(..) | Action::Config(_) => true,
             Action::Unsupported { value } => value,
             Action::Set(_) | Action::Print(_) => false,
         }

@@ -39,11 +39,17 @@ pub(super) fn help() -> String {
 
 /// A flag's forms, and the name of its value.
 fn left(flag: &Flag) -> String {
-    match flag.action {
-        Action::Take(value, _) => format!("-{}, --{}=<{value}>", flag.letter, flag.long),
-        Action::Set(_) | Action::Print(_) | Action::Unsupported { .. } => {
-            format!("-{}, --{}", flag.letter, flag.long)
-        }
+    let value = match flag.action {
+        Action::Take(value, _) | Action::Config(value) => Some(value),
+        Action::Set(_) | Action::Print(_) | Action::Unsupported { .. } => None,
+    };
+    match (flag.letter, flag.long, value) {
+        (Some(letter), "", Some(value)) => format!("-{letter} <{value}>"),
+        (Some(letter), "", None) => format!("-{letter}"),
+        (Some(letter), long, Some(value)) => format!("-{letter}, --{long}=<{value}>"),
+        (Some(letter), long, None) => format!("-{letter}, --{long}"),
+        (None, long, Some(value)) => format!("    --{long}=<{value}>"),
+        (None, long, None) => format!("    --{long}"),
     }
 }
 

@@ -23,10 +23,27 @@
 //! flag or `-o` word that takes no value refuses one; and operands, which memcached passes over in
 //! silence, give a warning.
 //!
-//! This module reads no file, no environment and no clock. It knows what a flag means, not how the
-//! server goes about it.
+//! `--config` reads options from a file in the form that Debian gives to `/etc/memcached.conf`:
+//!
+//! ```text
+//! # An option a line; what follows a number sign is a comment.
+//! -m 64
+//! --listen=127.0.0.1
+//! -s "/run/a path with spaces"
+//! logfile /var/log/memcached.log
+//! ```
+//!
+//! A value with spaces is quoted as for the shell, whose other arts (variables, patterns) are not
+//! known here. `logfile` is where standard output and error go. Lines that begin with `-d` or `-h`
+//! are passed over, as by Debian's scripts: whether the server goes to the background is decided by
+//! who starts it. The flag may be given several times; the files act in that order, and then the
+//! command line does, so that it has the last word, except that what adds up (`-l`, `-v`) adds up.
+//!
+//! This module reads no file but those, no environment and no clock. It knows what a flag means,
+//! not how the server goes about it.
 
 mod check;
+mod config;
 mod draft;
 mod flags;
 mod getopt;
@@ -43,6 +60,8 @@ use nuthatch_types::limits;
 
 use crate::process::exit;
 
+use flags::{Action, Flag};
+
 /// What the command line asks for.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a program either runs or prints and ends")]
@@ -56,7 +75,7 @@ pub enum Parsed {
 /// Reads a command line; the first item is the program's own name.
 ///
 /// As in memcached, `-h`, `-i` and `-V` act where they stand: an error before them is reported,
-/// what follows them is not read.
+/// what follows them is not read. A file that `--config` names is read first.
 ///
 /// # Errors
 ///
@@ -66,8 +85,12 @@ where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
-    let mut args = getopt::Args::new(args);
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let mut draft = draft::Draft::default();
+    for path in config_files(&args) {
+        config::read(&mut draft, &path)?;
+    }
+    let mut args = getopt::Args::new(args);
     while let Some(given) = args.next()? {
         let (flag, value) = match given {
             getopt::Given::Flag(flag, value) => (flag, value),
@@ -78,13 +101,31 @@ where
             }
         };
         match flag.action {
-            flags::Action::Set(set) => set(&mut draft),
-            flags::Action::Take(_, take) => take(&mut draft, &value)?,
-            flags::Action::Print(text) => return Ok(Parsed::Print(text())),
-            flags::Action::Unsupported { .. } => return Err(UsageError::unsupported(flag.name())),
+            Action::Set(set) => set(&mut draft),
+            Action::Take(_, take) => take(&mut draft, &value)?,
+            // It has been read already.
+            Action::Config(_) => {}
+            Action::Print(text) => return Ok(Parsed::Print(text())),
+            Action::Unsupported { .. } => return Err(UsageError::unsupported(flag.name())),
         }
     }
     check::finish(draft).map(|options| Parsed::Run(Box::new(options)))
+}
+
+/// The files that `--config` names, up to where reading the command line ends.
+fn config_files(args: &[OsString]) -> Vec<PathBuf> {
+    let mut args = getopt::Args::new(args);
+    let mut files = Vec::new();
+    while let Ok(Some(given)) = args.next() {
+        match given {
+            getopt::Given::Flag(Flag { action: Action::Config(_), .. }, value) => {
+                files.push(PathBuf::from(value.raw));
+            }
+            getopt::Given::Flag(Flag { action: Action::Print(_), .. }, _) => break,
+            getopt::Given::Flag(..) | getopt::Given::Operand(_) => {}
+        }
+    }
+    files
 }
 
 /// How the server is to run. [`Options::default`] is what an empty command line gives.
@@ -162,6 +203,8 @@ pub struct Options {
     pub daemon: bool,
     /// `-P`: where to write the process id.
     pub pidfile: Option<PathBuf>,
+    /// `logfile` in a `--config` file: where standard output and error go once the server serves.
+    pub logfile: Option<PathBuf>,
     /// `-u`: the user to run as when started as root.
     pub user: Option<String>,
     /// `-k`: keep all memory of the process in RAM.
@@ -276,6 +319,7 @@ impl Default for Options {
             debug_commands: false,
             daemon: false,
             pidfile: None,
+            logfile: None,
             user: None,
             lock_memory: false,
             drop_privileges: false,
@@ -420,6 +464,15 @@ impl UsageError {
     /// Flags that do not fit together.
     fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: exit::USAGE }
+    }
+
+    /// The same, found in a file.
+    fn at(self, place: &str) -> Self {
+        let message = match self.message.strip_prefix(place) {
+            Some(_) => self.message,
+            None => format!("{place}: {}", self.message),
+        };
+        Self { message, ..self }
     }
 
     /// Something of memcached's that is still missing here.

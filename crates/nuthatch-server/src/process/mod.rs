@@ -6,7 +6,7 @@
 //!
 //! 1. [`daemon::launch`] with `-d`: the program starts itself again and waits until that second
 //!    process is ready, so that every error below still reaches the terminal and the exit code;
-//! 2. [`limits::allow_core_dumps`] (`-r`) and [`limits::raise_open_files`] (`-c`), which may need
+//! 2. [`logfile::LogFile::open`], then [`limits::allow_core_dumps`] (`-r`) and [`limits::raise_open_files`] (`-c`), which may need
 //!    root;
 //! 3. bind the TCP listeners: low ports may need root;
 //! 4. [`user::switch`] (`-u`);
@@ -16,7 +16,8 @@
 //! 7. the store, then [`limits::lock_memory`] (`-k`), then threads; then
 //!    [`pidfile::PidFile::write`] (`-P`) and [`ports::write`], which tell others that the sockets
 //!    are open;
-//! 8. [`daemon::Detached::ready`]: the first process ends with exit code 0.
+//! 8. [`logfile::LogFile::redirect`];
+//! 9. [`daemon::Detached::ready`]: the first process ends with exit code 0.
 //!
 //! Safe code only: `fork` and `exec` come from [`std::process`], the rest from `nix`.
 
@@ -24,6 +25,7 @@ pub mod daemon;
 pub mod exit;
 pub mod hooks;
 pub mod limits;
+pub mod logfile;
 pub mod pidfile;
 pub mod ports;
 pub mod signals;

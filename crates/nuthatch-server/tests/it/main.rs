@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod clients;
+mod debian;
 mod differences;
 mod late;
 mod options;
