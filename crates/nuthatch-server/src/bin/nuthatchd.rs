@@ -175,10 +175,8 @@ fn not_yet(options: &Options) -> Option<&'static str> {
     [
         ("-U (--udp-port)", options.udp_port != Port::Off),
         ("-N (--napi-ids)", options.napi_ids != 0),
-        ("-D", options.detail_enabled),
         ("-o read_buf_mem_limit", options.read_buf_mem_limit != 0),
         ("-o sock_cookie_id", options.sock_cookie_id.is_some()),
-        ("-o track_sizes", options.store.track_sizes),
     ]
     .into_iter()
     .find_map(|(what, asked)| asked.then_some(what))
