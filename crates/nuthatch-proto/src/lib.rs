@@ -107,6 +107,7 @@ mod request;
 mod response;
 mod server;
 mod text;
+pub mod udp;
 
 // The public interface.
 pub use admin::{

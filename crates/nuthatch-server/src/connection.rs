@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nuthatch_proto::{Buffers, Handler, Session, Want};
-use nuthatch_transport::{Peer, Stream};
+use nuthatch_transport::{Networks, Peer, Stream};
 use tokio::time::Sleep;
 
 use crate::Telemetry;
@@ -20,21 +20,21 @@ use crate::server::Present;
 
 /// How many slices go to one `writev`. A pipelined batch of small answers is one slice, a large
 /// value three; 64 hold sixteen chunks of half a MiB and more than a socket takes at once.
-const SLICES_MAX: usize = 64;
+pub(crate) const SLICES_MAX: usize = 64;
 
 /// Pairs of buffers a worker keeps for connections that become readable; 24 KiB each.
 const POOL_MAX: usize = 64;
 
 /// How long a client that has closed its sending side is kept for answers that are still to come.
 /// Most such clients are gone; the others (`printf … | nc -N`) wait for what they asked.
-const LINGER_MAX: Duration = Duration::from_secs(10);
+pub(crate) const LINGER_MAX: Duration = Duration::from_secs(10);
 
 /// How long a client that has been given a feed may take nothing of it; memcached's figure. A dump
 /// keeps others from dumping meanwhile.
 const STALL_MAX: Duration = Duration::from_secs(1800);
 
 /// The first byte of every binary request.
-const BINARY_MAGIC: u8 = 0x80;
+pub(crate) const BINARY_MAGIC: u8 = 0x80;
 
 /// What the connections of a worker share.
 pub(crate) struct Worker<H> {
@@ -46,7 +46,7 @@ pub(crate) struct Worker<H> {
 }
 
 /// How connections are served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ConnectionSettings {
     /// Requests of one connection before others get their turn.
     pub(crate) budget: usize,
@@ -54,6 +54,8 @@ pub(crate) struct ConnectionSettings {
     pub(crate) idle_timeout: Option<Duration>,
     /// Whether a client must log in before anything else is served.
     pub(crate) needs_login: bool,
+    /// Whose UDP packets are taken to be from whom they say, besides this machine's.
+    pub(crate) udp_trust: Networks,
 }
 
 impl<H> Worker<H> {
@@ -61,7 +63,7 @@ impl<H> Worker<H> {
         &self.telemetry.workers[self.number]
     }
 
-    fn take_buffers(&self) -> Buffers {
+    pub(crate) fn take_buffers(&self) -> Buffers {
         if let Some(buffers) = self.pool.borrow_mut().pop() {
             self.tally().buffers_free.sub(1);
             return buffers;
@@ -70,7 +72,7 @@ impl<H> Worker<H> {
         Buffers::new()
     }
 
-    fn give_buffers(&self, buffers: Buffers) {
+    pub(crate) fn give_buffers(&self, buffers: Buffers) {
         let mut pool = self.pool.borrow_mut();
         if pool.len() < POOL_MAX {
             pool.push(buffers);

@@ -52,6 +52,8 @@ pub struct Telemetry {
     /// 0 while accepting is suspended.
     pub(crate) accepting: AtomicU64,
     pub(crate) max_connections: u64,
+    /// UDP sockets, which count as connections that are always there.
+    pub(crate) udp_sockets: u64,
     /// What had been counted at the last `stats reset`.
     baseline: parking_lot::Mutex<ServerStats>,
 }
@@ -64,9 +66,9 @@ pub struct ServerStats {
     pub threads: u64,
     /// The limit on connections.
     pub max_connections: u64,
-    /// Connections open now.
+    /// Connections open now, UDP sockets among them.
     pub curr_connections: u64,
-    /// Connections ever accepted.
+    /// Connections ever accepted, UDP sockets among them.
     pub total_connections: u64,
     /// Connections closed at once because there were too many.
     pub rejected_connections: u64,
@@ -93,7 +95,7 @@ pub struct ServerStats {
 }
 
 impl Telemetry {
-    pub(crate) fn new(threads: usize, max_connections: u64) -> Self {
+    pub(crate) fn new(threads: usize, max_connections: u64, udp_sockets: u64) -> Self {
         Self {
             workers: (0..threads).map(|_| WorkerTally::default()).collect(),
             curr_connections: AtomicU64::new(0),
@@ -103,6 +105,7 @@ impl Telemetry {
             listen_disabled_us: AtomicU64::new(0),
             accepting: AtomicU64::new(1),
             max_connections,
+            udp_sockets,
             baseline: parking_lot::Mutex::default(),
         }
     }
@@ -114,8 +117,8 @@ impl Telemetry {
         ServerStats {
             threads: self.workers.len() as u64,
             max_connections: self.max_connections,
-            curr_connections: self.curr_connections.load(Relaxed),
-            total_connections: self.total_connections.load(Relaxed),
+            curr_connections: self.curr_connections.load(Relaxed) + self.udp_sockets,
+            total_connections: self.total_connections.load(Relaxed) + self.udp_sockets,
             rejected_connections: self.rejected_connections.load(Relaxed),
             accepting_conns: self.accepting.load(Relaxed) != 0,
             listen_disabled_num: self.listen_disabled_num.load(Relaxed),

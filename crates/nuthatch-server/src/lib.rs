@@ -39,12 +39,12 @@
 mod connection;
 mod counters;
 mod engine;
-mod gate;
 pub mod log;
 pub mod options;
 pub mod process;
 mod server;
 mod stop;
+mod udp;
 
 #[doc = include_str!("../docs/compatibility.md")]
 pub mod compatibility {}

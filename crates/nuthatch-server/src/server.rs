@@ -19,13 +19,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use nuthatch_proto::Handler;
-use nuthatch_transport::{Accepted, Bound, ListenProtocol, Listener};
+use nuthatch_transport::{Accepted, Bound, BoundUdp, ListenProtocol, Listener, Networks};
 use tokio::runtime::{self, LocalRuntime};
 use tokio::sync::{Notify, mpsc};
 
 use crate::connection::{Connection, ConnectionSettings, Worker};
 use crate::options::Protocol;
-use crate::{Stop, Telemetry};
+use crate::{Stop, Telemetry, udp};
 
 /// What a client above the limit is told before it is closed.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
@@ -37,6 +37,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<Bound>,
+    udp: Vec<BoundUdp>,
     settings: ConnectionSettings,
     protocol: Protocol,
     is_fast: bool,
@@ -49,6 +50,8 @@ pub struct Server {
 #[must_use]
 pub struct ServerBuilder {
     listeners: Vec<Bound>,
+    udp: Vec<BoundUdp>,
+    udp_trust: Networks,
     threads: NonZeroUsize,
     conn_limit: u64,
     is_fast: bool,
@@ -62,6 +65,23 @@ impl ServerBuilder {
     /// Adds sockets to accept from; see [`nuthatch_transport::bind`].
     pub fn listen(mut self, bound: impl IntoIterator<Item = Bound>) -> Self {
         self.listeners.extend(bound);
+        self
+    }
+
+    /// Adds UDP sockets to answer on; see [`nuthatch_transport::bind_udp`]. They are shared out
+    /// between the workers in turn, so that an address with as many sockets as there are workers
+    /// is served by all of them.
+    pub fn listen_udp(mut self, bound: impl IntoIterator<Item = BoundUdp>) -> Self {
+        self.udp.extend(bound);
+        self
+    }
+
+    /// The networks whose UDP packets are believed to come from whom they say; default none but
+    /// this machine. Any other address gets answers of at most three times the size of its
+    /// request, or 128 bytes where that is more, and an error instead of a longer one: the request
+    /// may have been sent in its name.
+    pub fn udp_trust(mut self, networks: Networks) -> Self {
+        self.udp_trust = networks;
         self
     }
 
@@ -121,10 +141,16 @@ impl ServerBuilder {
                 budget: self.budget,
                 idle_timeout: self.idle_timeout,
                 needs_login: self.needs_login,
+                udp_trust: self.udp_trust,
             },
+            telemetry: Arc::new(Telemetry::new(
+                self.threads.get(),
+                self.conn_limit,
+                self.udp.len() as u64,
+            )),
+            udp: self.udp,
             protocol: self.protocol,
             is_fast: self.is_fast,
-            telemetry: Arc::new(Telemetry::new(self.threads.get(), self.conn_limit)),
             stop: Stop::new(),
         }
     }
@@ -135,6 +161,8 @@ impl Server {
     pub fn builder() -> ServerBuilder {
         ServerBuilder {
             listeners: Vec::new(),
+            udp: Vec::new(),
+            udp_trust: Networks::default(),
             threads: NonZeroUsize::MIN.saturating_add(3),
             conn_limit: 1024,
             is_fast: true,
@@ -184,21 +212,45 @@ impl Server {
         H: Handler + 'static,
         F: Fn() -> H + Send + Sync + 'static,
     {
-        let Self { listeners, settings, protocol: default, is_fast, telemetry, stop } = self;
+        let Self { listeners, udp, settings, protocol: default, is_fast, telemetry, stop } = self;
+        // Logins are of the text protocol.
+        let protocol_of = |listen| match listen {
+            _ if settings.needs_login => Protocol::Ascii,
+            Some(ListenProtocol::Ascii) => Protocol::Ascii,
+            Some(ListenProtocol::Binary) => Protocol::Binary,
+            Some(ListenProtocol::Negotiating) => Protocol::Auto,
+            _ => default,
+        };
+        let mut endpoints: Vec<Vec<(BoundUdp, Protocol)>> = Vec::new();
+        endpoints.resize_with(telemetry.workers.len(), Vec::new);
+        for (idx, bound) in udp.into_iter().enumerate() {
+            let protocol = protocol_of(bound.protocol());
+            endpoints[idx % telemetry.workers.len()].push((bound, protocol));
+        }
         let make_handler = Arc::new(make_handler);
         let left = Arc::new(Notify::new());
         let mut inboxes = Vec::new();
         let mut threads = Vec::new();
-        for number in 0..telemetry.workers.len() {
+        for (number, endpoints) in endpoints.into_iter().enumerate() {
             let (sender, inbox) = mpsc::unbounded_channel();
             let (make_handler, telemetry) = (Arc::clone(&make_handler), Arc::clone(&telemetry));
-            let (left, stop) = (Arc::clone(&left), stop.clone());
+            let (left, stop, settings) = (Arc::clone(&left), stop.clone(), settings.clone());
             let runtime_ready = std::sync::mpsc::sync_channel(1);
             let ready = runtime_ready.0;
             let thread = std::thread::Builder::new().name(format!("nuthatch-{number}")).spawn(
                 move || {
-                    let runtime = match local_runtime() {
-                        Ok(runtime) => runtime,
+                    let begun = local_runtime().and_then(|runtime| {
+                        let endpoints = runtime.block_on(async {
+                            let endpoints = endpoints.into_iter();
+                            let of = |(bound, protocol): (BoundUdp, Protocol)| {
+                                Ok((bound.into_endpoint()?, protocol))
+                            };
+                            endpoints.map(of).collect::<io::Result<Vec<_>>>()
+                        })?;
+                        Ok((runtime, endpoints))
+                    });
+                    let (runtime, endpoints) = match begun {
+                        Ok(begun) => begun,
                         Err(error) => {
                             // The receiver waits; if it is gone there is no server any more.
                             let _ = ready.send(Err(error));
@@ -214,7 +266,13 @@ impl Server {
                         telemetry,
                         number,
                     });
-                    runtime.block_on(work(worker, inbox, left, stop));
+                    runtime.block_on(async {
+                        for (endpoint, protocol) in endpoints {
+                            let worker = Rc::clone(&worker);
+                            tokio::task::spawn_local(udp::serve(endpoint, protocol, worker));
+                        }
+                        work(worker, inbox, left, stop).await;
+                    });
                 },
             )?;
             runtime_ready
@@ -229,12 +287,7 @@ impl Server {
         let served = runtime.block_on(async {
             let dealer = Rc::new(Dealer { inboxes, next: 0.into(), telemetry, is_fast, left });
             for bound in listeners {
-                let protocol = match bound.protocol() {
-                    _ if settings.needs_login => Protocol::Ascii,
-                    Some(ListenProtocol::Ascii) => Protocol::Ascii,
-                    Some(ListenProtocol::Negotiating) => Protocol::Auto,
-                    _ => default,
-                };
+                let protocol = protocol_of(bound.protocol());
                 let listener = bound.into_listener()?;
                 tokio::task::spawn_local(accept(listener, protocol, Rc::clone(&dealer)));
             }

@@ -15,6 +15,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
 };
 
 use nuthatch_types::limits::PORT_DEFAULT;
@@ -27,6 +28,8 @@ pub struct ListenAddr {
     pub place: Place,
     /// What `proto[…]` says; `None` leaves it to the server's own default.
     pub protocol: Option<ListenProtocol>,
+    /// What `tag[…]` says, 1 to 8 bytes: a name that the connections made there bear.
+    pub tag: Option<Arc<str>>,
 }
 
 /// A place to listen at.
@@ -50,17 +53,20 @@ pub enum Place {
 pub enum ListenProtocol {
     /// Text alone.
     Ascii,
+    /// The binary protocol alone.
+    Binary,
     /// The client's first byte decides.
     Negotiating,
 }
 
 impl ListenAddr {
     /// Every address of the machine, on the default port: what a server without `-l` listens at.
-    pub const ANY: Self = Self { place: Place::Tcp { host: None, port: None }, protocol: None };
+    pub const ANY: Self =
+        Self { place: Place::Tcp { host: None, port: None }, protocol: None, tag: None };
 
     /// A Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Self { place: Place::Unix(path.into()), protocol: None }
+        Self { place: Place::Unix(path.into()), protocol: None, tag: None }
     }
 
     /// Reads a list as `-l` takes it: entries separated by `,` or `;`, empty ones passed over.
@@ -84,15 +90,27 @@ impl FromStr for ListenAddr {
         }
         let (protocol, rest) = match entry.strip_prefix("proto[") {
             Some(rest) => {
-                let (name, rest) = bracketed(rest)
+                let (name, rest) = enclosed(rest, ']')
                     .ok_or_else(|| AddrError::Protocol { spec: entry.to_owned() })?;
-                (Some(protocol(name)?), rest)
+                (Some(protocol(name, entry)?), rest)
             }
             None => (None, entry),
         };
-        if rest.starts_with("tag[") || rest.starts_with("tag_") {
-            return Err(AddrError::Tag { entry: entry.to_owned() });
-        }
+        let tagged = match rest.strip_prefix("tag[") {
+            Some(tagged) => Some((tagged, ']')),
+            None => rest.strip_prefix("tag_").map(|tagged| (tagged, '_')),
+        };
+        let (tag, rest) = match tagged {
+            Some((tagged, close)) => {
+                let (tag, rest) = enclosed(tagged, close)
+                    .ok_or_else(|| AddrError::Tag { spec: rest["tag".len()..].to_owned() })?;
+                if !(1..=TAG_LEN_MAX).contains(&tag.len()) {
+                    return Err(AddrError::TagLength { tag: tag.to_owned() });
+                }
+                (Some(tag.into()), rest)
+            }
+            None => (None, rest),
+        };
         let place = match unix_path(rest) {
             Some(path) => Place::Unix(path.to_owned()),
             None => {
@@ -100,7 +118,7 @@ impl FromStr for ListenAddr {
                 Place::Tcp { host: (host != "*").then(|| host.to_owned()), port }
             }
         };
-        Ok(Self { place, protocol })
+        Ok(Self { place, protocol, tag })
     }
 }
 
@@ -158,12 +176,14 @@ impl fmt::Display for ConnectAddr {
 }
 
 /// Where a bound socket stands; prints as `stats conns` writes it (`tcp:127.0.0.1:11211`,
-/// `tcp6:[::1]:11211`, `unix:/run/nuthatch.sock`).
+/// `tcp6:[::1]:11211`, `udp:127.0.0.1:11211`, `unix:/run/nuthatch.sock`).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "callers ask which it is")]
 pub enum Local {
     /// TCP.
     Tcp(SocketAddr),
+    /// UDP.
+    Udp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
 }
@@ -171,16 +191,21 @@ pub enum Local {
 impl fmt::Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => write_tcp(f, *address),
+            Self::Tcp(address) => write_ip(f, "tcp", *address),
+            Self::Udp(address) => write_ip(f, "udp", *address),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
-/// Writes a TCP address as `stats conns` does.
-pub(crate) fn write_tcp(f: &mut fmt::Formatter<'_>, address: SocketAddr) -> fmt::Result {
-    let family = if address.is_ipv4() { "tcp" } else { "tcp6" };
-    write!(f, "{family}:{address}")
+/// Writes an address as `stats conns` does.
+pub(crate) fn write_ip(
+    f: &mut fmt::Formatter<'_>,
+    transport: &str,
+    address: SocketAddr,
+) -> fmt::Result {
+    let family = if address.is_ipv4() { "" } else { "6" };
+    write!(f, "{transport}{family}:{address}")
 }
 
 /// Why text is not an address.
@@ -211,11 +236,17 @@ pub enum AddrError {
         /// The address.
         spec: String,
     },
-    /// A protocol that listeners do not speak.
-    #[error("protocol \"{name}\" of a listener is unknown or not supported by this build yet")]
-    UnsupportedProtocol {
-        /// Its name.
+    /// A name that is no protocol's.
+    #[error("Invalid protocol spec: \"{name}\" is no protocol")]
+    UnknownProtocol {
+        /// The name.
         name: String,
+    },
+    /// The protocol of memcached's proxy.
+    #[error("Server not built with proxy: \"{entry}\"")]
+    Proxy {
+        /// The address.
+        entry: String,
     },
     /// A prefix that only a server with TLS can honour.
     #[error("'{prefix}' option is valid only when SSL is enabled")]
@@ -223,28 +254,42 @@ pub enum AddrError {
         /// The prefix.
         prefix: &'static str,
     },
-    /// A tagged listener.
-    #[error("listener tags are not supported by this build yet: \"{entry}\"")]
+    /// A tag without its end.
+    #[error("Invalid tag in socket config: \"{spec}\"")]
     Tag {
-        /// The address.
-        entry: String,
+        /// The address from the tag on.
+        spec: String,
+    },
+    /// A tag that is empty or longer than 8 bytes.
+    #[error("Listener tags must be between 1 and 8 characters: \"{tag}\"")]
+    TagLength {
+        /// The tag.
+        tag: String,
     },
 }
 
-/// Splits `NAME]:rest`.
-fn bracketed(text: &str) -> Option<(&str, &str)> {
-    let (name, rest) = text.split_once(']')?;
+/// The longest tag, in bytes; memcached's figure.
+const TAG_LEN_MAX: usize = 8;
+
+/// Splits what stands before `close` and a colon from what follows them.
+fn enclosed(text: &str, close: char) -> Option<(&str, &str)> {
+    let (name, rest) = text.split_once(close)?;
     Some((name, rest.strip_prefix(':')?))
 }
 
 /// Names may be shortened, as in memcached; the empty one may not.
-fn protocol(name: &str) -> Result<ListenProtocol, AddrError> {
-    if !name.is_empty() && "ascii".starts_with(name) {
+fn protocol(name: &str, entry: &str) -> Result<ListenProtocol, AddrError> {
+    let is = |whole: &str| !name.is_empty() && whole.starts_with(name);
+    if is("ascii") {
         Ok(ListenProtocol::Ascii)
-    } else if !name.is_empty() && "negotiating".starts_with(name) {
+    } else if is("binary") {
+        Ok(ListenProtocol::Binary)
+    } else if is("negotiating") {
         Ok(ListenProtocol::Negotiating)
+    } else if is("proxy") {
+        Err(AddrError::Proxy { entry: entry.to_owned() })
     } else {
-        Err(AddrError::UnsupportedProtocol { name: name.to_owned() })
+        Err(AddrError::UnknownProtocol { name: name.to_owned() })
     }
 }
 
@@ -296,7 +341,7 @@ mod tests {
 
     fn tcp(host: &str, port: Option<u16>) -> ListenAddr {
         let host = (host != "*").then(|| host.to_owned());
-        ListenAddr { place: Place::Tcp { host, port }, protocol: None }
+        ListenAddr { place: Place::Tcp { host, port }, protocol: None, tag: None }
     }
 
     #[test]
@@ -337,12 +382,20 @@ mod tests {
             ascii,
             ListenAddr { protocol: Some(ListenProtocol::Ascii), ..tcp("127.0.0.1", Some(5)) }
         );
-        let short: ListenAddr = "proto[nego]:*".parse().unwrap();
-        assert_eq!(short.protocol, Some(ListenProtocol::Negotiating));
-        for name in ["binary", "proxy", "", "asciii"] {
-            let error = format!("proto[{name}]:*").parse::<ListenAddr>().unwrap_err();
-            assert_eq!(error, AddrError::UnsupportedProtocol { name: name.to_owned() });
+        for (name, protocol) in [
+            ("nego", ListenProtocol::Negotiating),
+            ("a", ListenProtocol::Ascii),
+            ("bin", ListenProtocol::Binary),
+        ] {
+            let short: ListenAddr = format!("proto[{name}]:*").parse().unwrap();
+            assert_eq!(short.protocol, Some(protocol));
         }
+        for name in ["", "asciii", "http"] {
+            let error = format!("proto[{name}]:*").parse::<ListenAddr>().unwrap_err();
+            assert_eq!(error, AddrError::UnknownProtocol { name: name.to_owned() });
+        }
+        let error = "proto[proxy]:*".parse::<ListenAddr>().unwrap_err();
+        assert_eq!(error.to_string(), "Server not built with proxy: \"proto[proxy]:*\"");
         for spec in ["proto[ascii:*", "proto[ascii]*"] {
             let error = spec.parse::<ListenAddr>().unwrap_err();
             assert_eq!(error, AddrError::Protocol { spec: spec.to_owned() });
@@ -352,16 +405,41 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_refused() {
+    fn tags() {
+        let tag = |text: &str| {
+            let ListenAddr { place, tag, .. } = text.parse().unwrap();
+            (place, tag.as_deref().map(str::to_owned))
+        };
+        let host = |host: &str, port| tcp(host, port).place;
+        assert_eq!(tag("tag[a]:*"), (host("*", None), Some("a".to_owned())));
+        assert_eq!(tag("tag_tools123_:127.0.0.1").1.as_deref(), Some("tools123"), "eight fit");
+        assert_eq!(tag("tag_x_:[::1]:5"), (host("::1", Some(5)), Some("x".to_owned())));
+        assert_eq!(
+            tag("proto[ascii]:tag[b]:/run/x.sock"),
+            (Place::Unix("/run/x.sock".into()), Some("b".to_owned()))
+        );
+        // A host may be called so.
+        assert_eq!(tag("tag.example"), (host("tag.example", None), None));
+        let error = |text: &str| text.parse::<ListenAddr>().unwrap_err().to_string();
+        for (text, spec) in [("tag[a:*", "[a:*"), ("tag_a:*", "_a:*"), ("tag[a]*", "[a]*")] {
+            assert_eq!(error(text), format!("Invalid tag in socket config: \"{spec}\""));
+        }
+        for name in ["", "ninebytes"] {
+            assert_eq!(
+                error(&format!("tag[{name}]:*")),
+                format!("Listener tags must be between 1 and 8 characters: \"{name}\"")
+            );
+        }
+    }
+
+    #[test]
+    fn tls_needs_tls() {
         let error = |text: &str| text.parse::<ListenAddr>().unwrap_err().to_string();
         for prefix in ["notls", "btls", "mtls"] {
             assert_eq!(
                 error(&format!("{prefix}:127.0.0.1")),
                 format!("'{prefix}' option is valid only when SSL is enabled")
             );
-        }
-        for tag in ["tag[a]:*", "tag_tools_:127.0.0.1", "proto[ascii]:tag_x_:*"] {
-            assert!(error(tag).starts_with("listener tags are not supported"), "{tag}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
         net::UnixListener,
     },
     path::Path,
+    sync::Arc,
 };
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -22,12 +23,15 @@ pub struct BindOptions {
     pub backlog: i32,
     /// The permission bits of Unix sockets (`-a`), at most `0o777`.
     pub unix_mask: u32,
+    /// The mark that TCP and UDP sockets bear, and the connections accepted from them, for the
+    /// system's packet filter (`SO_MARK`; `-o sock_cookie_id`). Setting one takes `CAP_NET_ADMIN`.
+    pub mark: Option<u32>,
 }
 
 impl Default for BindOptions {
     /// memcached's defaults: 1024 and `0o700`.
     fn default() -> Self {
-        Self { backlog: 1024, unix_mask: 0o700 }
+        Self { backlog: 1024, unix_mask: 0o700, mark: None }
     }
 }
 
@@ -43,14 +47,21 @@ impl BindOptions {
     pub fn unix_mask(self, unix_mask: u32) -> Self {
         Self { unix_mask, ..self }
     }
+
+    /// Sets the mark of TCP and UDP sockets.
+    #[must_use]
+    pub fn mark(self, mark: Option<u32>) -> Self {
+        Self { mark, ..self }
+    }
 }
 
 /// A listening socket that no runtime knows yet.
 #[derive(Debug)]
 pub struct Bound {
     pub(crate) socket: ListeningSocket,
-    local: Local,
-    protocol: Option<ListenProtocol>,
+    pub(crate) local: Local,
+    pub(crate) protocol: Option<ListenProtocol>,
+    pub(crate) tag: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -70,6 +81,11 @@ impl Bound {
         self.protocol
     }
 
+    /// The tag that its address gives to its connections.
+    pub fn tag(&self) -> Option<&Arc<str>> {
+        self.tag.as_ref()
+    }
+
     /// Hands the socket to the tokio runtime it is called in.
     ///
     /// # Errors
@@ -80,7 +96,7 @@ impl Bound {
     ///
     /// Outside a runtime with I/O enabled.
     pub fn into_listener(self) -> io::Result<Listener> {
-        Listener::new(self.socket, self.local)
+        Listener::new(self.socket, self.local, self.tag)
     }
 }
 
@@ -102,23 +118,26 @@ pub fn bind(
     options: BindOptions,
 ) -> Result<Vec<Bound>, BindError> {
     let mut bound = Vec::new();
-    for ListenAddr { place, protocol } in addresses {
+    for ListenAddr { place, protocol, tag } in addresses {
+        let mut push = |socket, local| {
+            bound.push(Bound { socket, local, protocol: *protocol, tag: tag.clone() });
+        };
         match place {
             Place::Tcp { host, port } => {
                 let port = port.unwrap_or(default_port);
-                bind_tcp(host.as_deref(), port, options, *protocol, &mut bound)?;
+                each_address(host.as_deref(), port, |address| {
+                    let socket = tcp_listener(address, options)?;
+                    let local = Local::Tcp(socket.local_addr().map_err(Refusal::Final)?);
+                    push(ListeningSocket::Tcp(socket), local);
+                    Ok(())
+                })?;
             }
             Place::Unix(path) => {
                 let socket = bind_unix(path, options).map_err(|source| BindError::Bind {
                     address: path.display().to_string(),
                     source,
                 })?;
-                let local = Local::Unix(path.clone());
-                bound.push(Bound {
-                    socket: ListeningSocket::Unix(socket),
-                    local,
-                    protocol: *protocol,
-                });
+                push(ListeningSocket::Unix(socket), Local::Unix(path.clone()));
             }
         }
     }
@@ -145,24 +164,32 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// The mark could not be set.
+    #[error("sock_cookie_id {mark}: {source}")]
+    Mark {
+        /// The mark.
+        mark: u32,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl BindError {
     /// What the system said; memcached's messages end with it.
     pub fn io(&self) -> &io::Error {
         match self {
-            Self::Lookup { source, .. } | Self::Bind { source, .. } => source,
+            Self::Lookup { source, .. } | Self::Bind { source, .. } | Self::Mark { source, .. } => {
+                source
+            }
         }
     }
 }
 
-/// Binds the addresses of one entry, and appends what was bound.
-fn bind_tcp(
+/// Binds every address of one entry's host; one of them at least must succeed.
+pub(crate) fn each_address(
     host: Option<&str>,
     port: u16,
-    options: BindOptions,
-    protocol: Option<ListenProtocol>,
-    bound: &mut Vec<Bound>,
+    mut bind_one: impl FnMut(SocketAddr) -> Result<(), Refusal>,
 ) -> Result<(), BindError> {
     let addresses: Vec<SocketAddr> = match host {
         None => vec![([0u8; 4], port).into(), ([0u16; 8], port).into()],
@@ -171,22 +198,19 @@ fn bind_tcp(
             .map_err(|source| BindError::Lookup { host: host.to_owned(), source })?
             .collect(),
     };
-    let before = bound.len();
+    let mut is_bound = false;
     let mut passed_over = None;
     for address in addresses {
-        match tcp_listener(address, options.backlog) {
-            Ok(socket) => {
-                let named = |source| BindError::Bind { address: address.to_string(), source };
-                let local = Local::Tcp(socket.local_addr().map_err(named)?);
-                bound.push(Bound { socket: ListeningSocket::Tcp(socket), local, protocol });
-            }
+        match bind_one(address) {
+            Ok(()) => is_bound = true,
             Err(Refusal::PassOver(source)) => passed_over = Some((address, source)),
             Err(Refusal::Final(source)) => {
                 return Err(BindError::Bind { address: address.to_string(), source });
             }
+            Err(Refusal::Mark(mark, source)) => return Err(BindError::Mark { mark, source }),
         }
     }
-    if bound.len() > before {
+    if is_bound {
         return Ok(());
     }
     Err(match passed_over {
@@ -198,19 +222,22 @@ fn bind_tcp(
     })
 }
 
-/// Whether another address of the same host may stand in.
-enum Refusal {
+/// Why an address was not bound, and whether another address of the same host may stand in.
+pub(crate) enum Refusal {
     PassOver(io::Error),
     Final(io::Error),
+    /// The mark could not be set.
+    Mark(u32, io::Error),
 }
 
-/// Makes one listening TCP socket.
-///
-/// memcached also sets `SO_LINGER` to `{0, 0}`, which switches lingering off: the default. (An
-/// abortive close would be `{1, 0}`.) So nothing is set here.
-fn tcp_listener(address: SocketAddr, backlog: i32) -> Result<TcpListener, Refusal> {
-    let domain = Domain::for_address(address);
-    let socket = match Socket::new(domain, Type::STREAM, Some(Protocol::TCP)) {
+/// Makes a socket for an address, unbound, with what all kinds have in common.
+pub(crate) fn socket_for(
+    address: SocketAddr,
+    kind: Type,
+    protocol: Protocol,
+    options: BindOptions,
+) -> Result<Socket, Refusal> {
+    let socket = match Socket::new(Domain::for_address(address), kind, Some(protocol)) {
         Ok(socket) => socket,
         // A resolver may name families that the kernel lacks; having no descriptors left is
         // something else.
@@ -221,29 +248,49 @@ fn tcp_listener(address: SocketAddr, backlog: i32) -> Result<TcpListener, Refusa
         // IPv4 has a socket of its own; without this the second of the two finds its port taken.
         socket.set_only_v6(true).map_err(Refusal::PassOver)?;
     }
+    if let Some(mark) = options.mark {
+        set_mark(&socket, mark).map_err(|error| Refusal::Mark(mark, error))?;
+    }
+    socket.set_nonblocking(true).map_err(Refusal::Final)?;
+    Ok(socket)
+}
+
+#[cfg(target_os = "linux")]
+fn set_mark(socket: &Socket, mark: u32) -> io::Result<()> {
+    socket.set_mark(mark)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_mark(_: &Socket, _: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Binds a socket.
+pub(crate) fn bind_to(socket: &Socket, address: SocketAddr) -> Result<(), Refusal> {
+    socket.bind(&address.into()).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Refusal::PassOver(error),
+        // An IPv6 wildcard on a machine whose IPv6 is switched off.
+        io::ErrorKind::AddrNotAvailable if address.is_ipv6() && address.ip().is_unspecified() => {
+            Refusal::PassOver(error)
+        }
+        _ => Refusal::Final(error),
+    })
+}
+
+/// Makes one listening TCP socket.
+///
+/// memcached also sets `SO_LINGER` to `{0, 0}`, which switches lingering off: the default. (An
+/// abortive close would be `{1, 0}`.) So nothing is set here.
+fn tcp_listener(address: SocketAddr, options: BindOptions) -> Result<TcpListener, Refusal> {
+    let socket = socket_for(address, Type::STREAM, Protocol::TCP, options)?;
     let prepared = socket
         .set_reuse_address(true)
         // Accepted sockets inherit these two.
         .and_then(|()| socket.set_keepalive(true))
-        .and_then(|()| socket.set_tcp_nodelay(true))
-        .and_then(|()| socket.set_nonblocking(true));
+        .and_then(|()| socket.set_tcp_nodelay(true));
     prepared.map_err(Refusal::Final)?;
-    match socket.bind(&address.into()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            return Err(Refusal::PassOver(error));
-        }
-        // An IPv6 wildcard on a machine whose IPv6 is switched off.
-        Err(error)
-            if error.kind() == io::ErrorKind::AddrNotAvailable
-                && address.is_ipv6()
-                && address.ip().is_unspecified() =>
-        {
-            return Err(Refusal::PassOver(error));
-        }
-        Err(error) => return Err(Refusal::Final(error)),
-    }
-    socket.listen(backlog).map_err(Refusal::Final)?;
+    bind_to(&socket, address)?;
+    socket.listen(options.backlog).map_err(Refusal::Final)?;
     Ok(socket.into())
 }
 
@@ -282,7 +329,7 @@ mod tests {
     fn tcp_addr(bound: &Bound) -> SocketAddr {
         match bound.local() {
             Local::Tcp(address) => *address,
-            Local::Unix(path) => panic!("bound {}", path.display()),
+            other => panic!("bound {other}"),
         }
     }
 

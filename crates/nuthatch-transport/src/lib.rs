@@ -44,11 +44,15 @@
 mod addr;
 mod bind;
 mod listener;
+mod networks;
 pub mod passwords;
 mod stream;
+mod udp;
 
 // The public interface.
 pub use addr::{AddrError, ConnectAddr, ListenAddr, ListenProtocol, Local, Place};
 pub use bind::{BindError, BindOptions, Bound, bind};
 pub use listener::{Accepted, Listener};
+pub use networks::{NetworkError, Networks};
 pub use stream::{Peer, Stream};
+pub use udp::{BoundUdp, Endpoint, bind_udp};

@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
+    sync::Arc,
 };
 
 use tokio::net::{TcpListener, UnixListener};
@@ -17,7 +18,8 @@ use crate::{Local, Peer, Stream, bind::ListeningSocket};
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    local: Local,
+    local: Arc<Local>,
+    tag: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -27,17 +29,26 @@ enum Socket {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: ListeningSocket, local: Local) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: ListeningSocket,
+        local: Local,
+        tag: Option<Arc<str>>,
+    ) -> io::Result<Self> {
         let socket = match socket {
             ListeningSocket::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket)?),
             ListeningSocket::Unix(socket) => Socket::Unix(UnixListener::from_std(socket)?),
         };
-        Ok(Self { socket, local })
+        Ok(Self { socket, local: Arc::new(local), tag })
     }
 
     /// Where it stands.
-    pub fn local(&self) -> &Local {
+    pub fn local(&self) -> &Arc<Local> {
         &self.local
+    }
+
+    /// The tag that its connections bear.
+    pub fn tag(&self) -> Option<&Arc<str>> {
+        self.tag.as_ref()
     }
 
     /// Waits for the next connection.
@@ -64,12 +75,35 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                Ok(Accepted { socket: Std::Tcp(stream.into_std()?), peer: Peer::Tcp(address) })
+                let stream = stream.into_std()?;
+                let local = match *self.local {
+                    // Which of the machine's addresses the client came to, only the connection
+                    // knows.
+                    Local::Tcp(local) if local.ip().is_unspecified() => {
+                        Arc::new(Local::Tcp(stream.local_addr()?))
+                    }
+                    _ => Arc::clone(&self.local),
+                };
+                Ok(self.accepted(Std::Tcp(stream), Peer::Tcp(address), local))
             }
             Socket::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok(Accepted { socket: Std::Unix(stream.into_std()?), peer: Peer::Unix })
+                let stream = Std::Unix(stream.into_std()?);
+                Ok(self.accepted(stream, Peer::Unix, Arc::clone(&self.local)))
             }
+        }
+    }
+
+    fn accepted(&self, socket: Std, peer: Peer, local: Arc<Local>) -> Accepted {
+        Accepted { socket, peer, local, tag: self.tag.clone() }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
         }
     }
 }
@@ -79,6 +113,8 @@ impl Listener {
 pub struct Accepted {
     socket: Std,
     peer: Peer,
+    local: Arc<Local>,
+    tag: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -91,6 +127,17 @@ impl Accepted {
     /// Who connected.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Where the client came to: the address of this machine that it named, also where the listener
+    /// stands on all of them.
+    pub fn local(&self) -> &Arc<Local> {
+        &self.local
+    }
+
+    /// The tag of its listener.
+    pub fn tag(&self) -> Option<&Arc<str>> {
+        self.tag.as_ref()
     }
 
     /// Hands the connection to the tokio runtime it is called in.

@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::{ConnectAddr, addr::write_tcp};
+use crate::{ConnectAddr, addr::write_ip};
 
 /// A connection in a tokio runtime, driven by readiness: wait for it, then try.
 ///
@@ -188,7 +188,7 @@ pub enum Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => write_tcp(f, *address),
+            Self::Tcp(address) => write_ip(f, "tcp", *address),
             Self::Unix => f.write_str("unix:"),
         }
     }

@@ -1,6 +1,5 @@
 //! `nuthatchd`: memcached's command line in front of the nuthatch crates.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,14 +13,16 @@ use nuthatch_server::process::{
 use nuthatch_server::store::types::limits::PAGE_BYTES;
 use nuthatch_server::store::{Automove, Store};
 use nuthatch_server::transport::passwords::Passwords;
-use nuthatch_server::transport::{BindOptions, Bound, ListenAddr, ListenProtocol, Local, bind};
+use nuthatch_server::transport::{
+    BindOptions, Bound, BoundUdp, ListenAddr, ListenProtocol, Local, Place, bind, bind_udp,
+};
 use nuthatch_server::{Engine, Server, log};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Where to listen without `-l`. memcached serves every address of the machine to everybody.
 const LISTEN_DEFAULT: &str = "127.0.0.1";
 
-/// Listening sockets that room is made for among the open files; `-l` rarely names more.
+/// Listening addresses that room is made for among the open files; `-l` rarely names more.
 const LISTENERS_EXPECTED: usize = 8;
 
 fn main() -> ExitCode {
@@ -93,7 +94,8 @@ fn run(options: Options) -> Result<u8, Failure> {
     if options.core_dumps {
         limits::allow_core_dumps()?;
     }
-    let reserved = limits::files_reserved(options.threads, LISTENERS_EXPECTED);
+    let udp_each = if options.udp_port == Port::Off { 0 } else { options.threads };
+    let reserved = limits::files_reserved(options.threads, LISTENERS_EXPECTED * (1 + udp_each));
     limits::raise_open_files(options.conn_limit, reserved)?;
     let switch = || -> Result<(), Failure> {
         if let Some(warning) = user::switch(options.user.as_deref())? {
@@ -132,10 +134,12 @@ fn run(options: Options) -> Result<u8, Failure> {
         secs => Some(Duration::from_secs(u64::from(secs))),
     };
     announce(&options, &bound);
-    let tcp = tcp_addresses(&bound);
+    let places: Vec<Local> = bound.places().cloned().collect();
     let server = Server::builder()
-        .listen(bound)
-        .threads(NonZeroUsize::new(options.threads).unwrap_or(NonZeroUsize::MIN))
+        .listen(bound.streams)
+        .listen_udp(bound.datagrams)
+        .udp_trust(options.udp_trust.clone())
+        .threads(threads(&options))
         .conn_limit(u64::from(options.conn_limit))
         .reject_above_limit(options.maxconns_fast)
         .reqs_per_event(options.reqs_per_event)
@@ -148,7 +152,7 @@ fn run(options: Options) -> Result<u8, Failure> {
         None => None,
     };
     if let Some(path) = std::env::var_os(ports::FILE_VARIABLE).map(PathBuf::from) {
-        ports::write(&path, &tcp).map_err(Failure::system)?;
+        ports::write(&path, &places).map_err(Failure::system)?;
     }
     if let Some(detached) = detached {
         detached.ready(options.verbosity > 0 || logfile.is_some())?;
@@ -173,33 +177,107 @@ fn run(options: Options) -> Result<u8, Failure> {
 /// What is asked for, is read, and has no effect yet. Who gives it its effect takes it out here.
 fn not_yet(options: &Options) -> Option<&'static str> {
     [
-        ("-U (--udp-port)", options.udp_port != Port::Off),
         ("-N (--napi-ids)", options.napi_ids != 0),
+        ("-D", options.detail_enabled),
         ("-o read_buf_mem_limit", options.read_buf_mem_limit != 0),
-        ("-o sock_cookie_id", options.sock_cookie_id.is_some()),
+        ("-o track_sizes", options.store.track_sizes),
     ]
     .into_iter()
     .find_map(|(what, asked)| asked.then_some(what))
 }
 
-/// Opens the sockets that the options ask for: one path, or TCP addresses, by default loopback.
-fn listen(options: &Options) -> Result<Vec<Bound>, Failure> {
-    let settings = BindOptions::default().backlog(options.backlog).unix_mask(options.unix_mask);
-    if let Some(path) = &options.unix_socket {
-        return bind(&[ListenAddr::unix(path)], 0, settings)
-            .map_err(|error| Failure::system(format!("failed to listen on UNIX socket: {error}")));
+/// The sockets that the server has opened.
+struct Sockets {
+    streams: Vec<Bound>,
+    datagrams: Vec<BoundUdp>,
+}
+
+impl Sockets {
+    /// Where they stand; several UDP sockets that share an address count once.
+    fn places(&self) -> impl Iterator<Item = &Local> {
+        let datagrams = self.datagrams.iter().map(BoundUdp::local);
+        let mut last = None;
+        let shared = datagrams.filter(move |local| last.replace(*local) != Some(*local));
+        self.streams.iter().map(Bound::local).chain(shared)
     }
-    let Some(port) = options.port.to_bind() else {
-        return Err(Failure::usage("nothing to listen on: -p 0 without -s"));
+}
+
+/// Opens the sockets that the options ask for: Unix sockets alone with `-s`, else TCP and UDP, by
+/// default on loopback.
+fn listen(options: &Options) -> Result<Sockets, Failure> {
+    let settings = BindOptions::default()
+        .backlog(options.backlog)
+        .unix_mask(options.unix_mask)
+        .mark(options.sock_cookie_id);
+    let list = match (&options.listen, &options.unix_socket) {
+        (Some(list), _) => list,
+        (None, Some(_)) => "",
+        (None, None) => LISTEN_DEFAULT,
     };
-    let list = options.listen.as_deref().unwrap_or(LISTEN_DEFAULT);
-    let addresses = ListenAddr::parse_list(list).map_err(Failure::usage)?;
-    let negotiates = |address: &ListenAddr| address.protocol == Some(ListenProtocol::Negotiating);
-    if options.auth_file.is_some() && addresses.iter().any(negotiates) {
-        eprintln!("WARNING: negotiating ports are ascii only when ascii authentication enabled");
+    let mut addresses = ListenAddr::parse_list(list).map_err(Failure::usage)?;
+    if options.auth_file.is_some() {
+        text_only(&mut addresses)?;
     }
-    bind(&addresses, port, settings)
-        .map_err(|error| Failure::system(format!("failed to listen on TCP port {port}: {error}")))
+    if let Some(path) = &options.unix_socket {
+        let n_given = addresses.len();
+        addresses.retain(is_path);
+        if addresses.len() < n_given {
+            eprintln!("nuthatchd: with -s there is no TCP and no UDP; -l has no effect");
+        }
+        addresses.insert(0, ListenAddr::unix(path));
+        let streams = bind(&addresses, 0, settings).map_err(|error| {
+            Failure::system(format!("failed to listen on UNIX socket: {error}"))
+        })?;
+        return Ok(Sockets { streams, datagrams: Vec::new() });
+    }
+    let streams = match options.port.to_bind() {
+        Some(port) => bind(&addresses, port, settings).map_err(|error| {
+            Failure::system(format!("failed to listen on TCP port {port}: {error}"))
+        })?,
+        None => {
+            // A path is no port.
+            let paths: Vec<_> = addresses.iter().filter(|it| is_path(it)).cloned().collect();
+            bind(&paths, 0, settings).map_err(|error| {
+                Failure::system(format!("failed to listen on UNIX socket: {error}"))
+            })?
+        }
+    };
+    let datagrams = match options.udp_port.to_bind() {
+        Some(port) => bind_udp(&addresses, port, threads(options), settings).map_err(|error| {
+            Failure::system(format!("failed to listen on UDP port {port}: {error}"))
+        })?,
+        None => Vec::new(),
+    };
+    Ok(Sockets { streams, datagrams })
+}
+
+fn is_path(address: &ListenAddr) -> bool {
+    matches!(address.place, Place::Unix(_))
+}
+
+/// Where passwords are asked for in the text protocol, no listener may speak another one.
+fn text_only(addresses: &mut [ListenAddr]) -> Result<(), Failure> {
+    for address in addresses {
+        match address.protocol {
+            Some(ListenProtocol::Binary) => {
+                return Err(Failure::usage(
+                    "Cannot use binary protocol when ascii authentication enabled",
+                ));
+            }
+            Some(ListenProtocol::Negotiating) => {
+                eprintln!(
+                    "WARNING: negotiating ports are ascii only when ascii authentication enabled"
+                );
+                address.protocol = Some(ListenProtocol::Ascii);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn threads(options: &Options) -> NonZeroUsize {
+    NonZeroUsize::new(options.threads).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn build_store(options: &Options) -> Result<Store, Failure> {
@@ -271,24 +349,26 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
 }
 
 /// Says where the server listens, and how to make it reachable where nobody asked for that.
-fn announce(options: &Options, bound: &[Bound]) {
-    for socket in bound {
-        eprintln!("nuthatchd: listening on {}", socket.local());
+fn announce(options: &Options, sockets: &Sockets) {
+    for place in sockets.places() {
+        eprintln!("nuthatchd: listening on {place}");
     }
-    if options.listen.is_none() && options.unix_socket.is_none() {
+    if sockets.places().next().is_none() {
+        eprintln!("nuthatchd: listening on nothing: -p 0 without -U, -s or a path in -l");
+    } else if options.listen.is_none() && options.unix_socket.is_none() {
         eprintln!(
             "nuthatchd: only this machine can connect; to serve others, name the addresses to \
              listen on with -l (for example -l 0.0.0.0), behind a firewall"
         );
     }
-}
-
-fn tcp_addresses(bound: &[Bound]) -> Vec<SocketAddr> {
-    let address = |socket: &Bound| match socket.local() {
-        Local::Tcp(address) => Some(*address),
-        Local::Unix(_) => None,
-    };
-    bound.iter().filter_map(address).collect()
+    let is_open = |place: &Local| matches!(place, Local::Udp(at) if !at.ip().is_loopback());
+    if options.udp_trust.is_empty() && sockets.places().any(is_open) {
+        eprintln!(
+            "nuthatchd: only this machine gets long answers over UDP, because the address of a \
+             request may be borrowed; name the networks where it cannot be with \
+             -o udp_trust (for example 10.0.0.0/8)"
+        );
+    }
 }
 
 /// Without its pid file a server serves all the same, as memcached does.

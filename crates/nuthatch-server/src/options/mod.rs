@@ -56,6 +56,7 @@ mod tests;
 use std::{ffi::OsString, path::PathBuf};
 
 use nuthatch_store::Profile;
+use nuthatch_transport::Networks;
 use nuthatch_types::limits;
 
 use crate::process::exit;
@@ -136,6 +137,9 @@ pub struct Options {
     pub port: Port,
     /// `-U`: the UDP port of every `-l` entry that names none.
     pub udp_port: Port,
+    /// `-o udp_trust`: the networks whose UDP packets are believed to come from whom they say, and
+    /// get answers of any length; this machine always is.
+    pub udp_trust: Networks,
     /// `-s`: the path of a Unix socket; with it there is no TCP and no UDP listener.
     pub unix_socket: Option<PathBuf>,
     /// `-a`: the permission bits of the Unix socket, at most `0o777`.
@@ -292,6 +296,7 @@ impl Default for Options {
         Self {
             port: Port::At(limits::PORT_DEFAULT),
             udp_port: Port::Off,
+            udp_trust: Networks::default(),
             unix_socket: None,
             unix_mask: UNIX_MASK_DEFAULT,
             listen: None,

@@ -383,6 +383,19 @@ pub(super) const WORDS: &[Word] = &[
         action: WordAction::Set(|draft| draft.options.store.track_sizes = true),
     },
     Word {
+        name: "udp_trust",
+        doc: "networks, joined with +, whose UDP packets come from whom they say; other\n\
+              addresses but this machine's get answers of at most three times\n\
+              their request (ours, not memcached's)",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("udp_trust argument"))?;
+            draft.options.udp_trust =
+                text.parse().map_err(|error| UsageError::value(format!("udp_trust: {error}")))?;
+            Ok(())
+        }),
+    },
+    Word {
         name: "sock_cookie_id",
         doc: "mark listening sockets with this number, for the packet filter",
         default: None,

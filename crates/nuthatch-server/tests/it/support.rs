@@ -84,12 +84,22 @@ impl Bare {
 
     /// The addresses of its port file, those of IPv4 before those of IPv6.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_of("TCP")
+    }
+
+    /// The same for UDP.
+    pub(crate) fn udp_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_of("UDP")
+    }
+
+    fn addresses_of(&self, transport: &str) -> Vec<SocketAddr> {
         let text = fs::read_to_string(self.folder.path().join("ports")).unwrap();
         let of = |family: &str, host: &str| -> Vec<SocketAddr> {
-            let ports = text.lines().filter_map(|line| line.strip_prefix(family));
+            let family = format!("{transport} {family}: ");
+            let ports = text.lines().filter_map(|line| line.strip_prefix(&family));
             ports.map(|port| format!("{host}:{port}").parse().unwrap()).collect()
         };
-        [of("TCP INET: ", "127.0.0.1"), of("TCP INET6: ", "[::1]")].concat()
+        [of("INET", "127.0.0.1"), of("INET6", "[::1]")].concat()
     }
 
     pub(crate) fn pid(&self) -> u32 {

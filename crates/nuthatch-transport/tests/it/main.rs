@@ -157,7 +157,7 @@ fn both_ends_know_each_other() {
     let (unix, unix_address) = bound(&folder.path().join("socket").display().to_string());
     block_on(async {
         let listener = tcp.into_listener().unwrap();
-        let Local::Tcp(here) = *listener.local() else { panic!("a TCP listener") };
+        let Local::Tcp(here) = **listener.local() else { panic!("a TCP listener") };
         let (client, server) = pair(&listener, &tcp_address).await;
         assert_eq!(*client.peer(), Peer::Tcp(here));
         assert!(server.peer().to_string().starts_with("tcp:127.0.0.1:"));
