@@ -140,7 +140,7 @@ impl Inner {
             if shard.has(hash, id) && self.items.state(id) & ACTIVE != 0 && !self.is_flushed(id) {
                 // Where idleness counts, the read has noted its own time, and this is no read.
                 let exact = self.config.time_to_idle.is_some();
-                self.update(id, if exact { self.items.time(id) } else { stamp });
+                self.update(&shard, id, if exact { self.items.time(id) } else { stamp });
             }
         }
         max

@@ -583,8 +583,7 @@ impl Inner {
         }
         self.find_spare(job);
         let Some(mut list) = self.list_of(id) else { return Status::Floating };
-        let hash = self.index.hash(items.key_in_list(id, &list));
-        let Some(mut shard) = self.index.try_lock(hash) else { return Status::Locked };
+        let Some((hash, mut shard)) = self.try_lock_item(id, &list) else { return Status::Locked };
         let is_chained = items.state(id) & CHAINED != 0;
         let is_shared = !items.is_unshared(id);
         if let Some(cause) = self.death_of(id) {
@@ -629,8 +628,9 @@ impl Inner {
         let items = &self.items;
         self.find_spare(job);
         let Some(mut list) = self.list_of(head) else { return Status::Floating };
-        let hash = self.index.hash(items.key_in_list(head, &list));
-        let Some(mut shard) = self.index.try_lock(hash) else { return Status::Locked };
+        let Some((hash, mut shard)) = self.try_lock_item(head, &list) else {
+            return Status::Locked;
+        };
         // With the item locked its chain stands still; was it this item's all the time?
         let arena = items.arena();
         let is_its_link = items.state(head) & CHAINED != 0
@@ -662,8 +662,7 @@ impl Inner {
 
     /// What an item died of; `None` if it lives.
     fn death_of(&self, id: ItemId) -> Option<Cause> {
-        let is_dead = self.is_expired(id) || self.is_flushed(id);
-        is_dead.then(|| self.cause_of_death(id))
+        self.is_dead(self.items.head(id)).then(|| self.cause_of_death(id))
     }
 
     /// Whether an item is removed rather than copied.

@@ -26,7 +26,7 @@ use crate::counters::Counter;
 use crate::item::{FETCHED, Queue};
 use crate::lru::{End, Walker};
 use crate::maintain::Wake;
-use crate::store::{Inner, closures};
+use crate::store::{Cause, Inner, closures};
 use crate::{CrawlError, Store};
 use schedule::{MINUTES, Schedule};
 
@@ -312,25 +312,23 @@ impl Inner {
             };
             job.left -= 1;
             // These words change under the shard lock; a glance at them needs none.
-            if !self.is_expired(id) && !self.is_flushed(id) {
+            if !self.is_dead(items.head(id)) {
                 segment.stats.crawler_items_checked += 1;
                 job.tally.count(self.ends_at(id), now);
                 continue;
             }
-            let hash = self.index.hash(items.key_in_list(id, &segment));
-            let Some(mut shard) = self.index.try_lock(hash) else { continue };
+            let Some((hash, mut shard)) = self.try_lock_item(id, &segment) else { continue };
             segment.stats.crawler_items_checked += 1;
-            let is_flushed = self.is_flushed(id);
-            if !is_flushed && !self.is_expired(id) {
+            if !self.is_dead(items.head(id)) {
                 // It was given a new life span in between.
                 job.tally.count(self.ends_at(id), now);
                 continue;
             }
             let is_unfetched = items.state(id) & FETCHED == 0;
-            segment.stats.expired_unfetched += u64::from(is_unfetched && !is_flushed);
+            let cause = self.cause_of_death(id);
+            segment.stats.expired_unfetched += u64::from(is_unfetched && cause == Cause::Expired);
             segment.stats.crawler_reclaimed += 1;
             job.tally.reclaimed += 1;
-            let cause = self.cause_of_death(id);
             self.unlink_from(&mut segment, &mut shard, hash, id, cause);
         }
         (ITEMS_PER_HOLD, false)

@@ -199,10 +199,7 @@ impl Inner {
         self.tell(shard, old, Cause::Replaced);
         let new = new.into_id();
         shard.replace(hash, old, new);
-        let mut queue = self.first_queue(self.items.expiry(new));
-        if queue == Queue::Hot && self.is_s3fifo() {
-            queue = self.next_queue_s3fifo(old);
-        }
+        let queue = self.next_queue(old, self.items.expiry(new));
         self.unlink_from_lru(old);
         self.link_in_lru(new, queue, cas, stamp);
     }
@@ -221,7 +218,7 @@ impl Inner {
     }
 
     /// The queue a new item begins in.
-    pub(crate) fn first_queue(&self, expiry: u32) -> Queue {
+    fn first_queue(&self, expiry: u32) -> Queue {
         let short = |ttl: u32| expiry != 0 && expiry.saturating_sub(self.clock.now()) <= ttl;
         if self.settings.temporary_ttl().is_some_and(short) {
             Queue::Temp
@@ -229,6 +226,14 @@ impl Inner {
             Queue::Hot
         } else {
             Queue::Cold
+        }
+    }
+
+    /// The queue that an item begins in which takes another's place.
+    pub(crate) fn next_queue(&self, old: ItemId, expiry: u32) -> Queue {
+        match self.first_queue(expiry) {
+            Queue::Hot if self.is_s3fifo() => self.next_queue_s3fifo(old),
+            queue => queue,
         }
     }
 

@@ -214,7 +214,7 @@ fn note_ready(
 
 /// Shows an item if it is alive.
 fn show(inner: &Arc<Inner>, shard: &ShardGuard<'_>, id: ItemId, f: &mut impl FnMut(DumpItem<'_>)) {
-    if !inner.is_expired(id) && !inner.is_flushed(id) {
+    if !inner.is_dead(inner.items.head(id)) {
         let item = Item::new(inner, inner.items.view(id, shard));
         closures::lend(&inner.index, || f(DumpItem { item }));
     }

@@ -234,7 +234,7 @@ impl Store {
         let decision = match decision {
             Ok(decision) => decision,
             Err(error) => {
-                old.inspect(|&id| inner.bump(id, hash, stamp));
+                old.inspect(|&id| inner.bump(shard, id, hash, stamp));
                 return Err(error);
             }
         };
@@ -260,7 +260,7 @@ impl Store {
             (Decision::Touch(ttl), Some(id)) => {
                 inner.counters.add(Counter::Touches);
                 inner.counters.add_class(class_of(id), ClassCounter::TouchHits);
-                inner.bump(id, hash, stamp);
+                inner.bump(shard, id, hash, stamp);
                 inner.set_deadline(id, ttl.deadline(inner.clock.read()));
                 Updated::Touched(inner.items.cas(id))
             }
@@ -275,7 +275,7 @@ impl Store {
             }
             (Decision::Keep, None) => Updated::Absent,
             (Decision::Keep, Some(id)) => {
-                inner.bump(id, hash, stamp);
+                inner.bump(shard, id, hash, stamp);
                 Updated::Kept(inner.items.cas(id))
             }
         })

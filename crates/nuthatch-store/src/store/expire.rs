@@ -71,11 +71,7 @@ impl Inner {
     /// there was reason to.
     fn sort_out_rings(&self) -> bool {
         let Some(rings) = &self.rings else { return false };
-        let n_items = || {
-            let classes = self.slabs.ladder().iter();
-            let queues = classes.flat_map(|class| crate::item::Queue::ALL.map(|q| (class, q)));
-            queues.map(|(class, queue)| self.lru.lock(class, queue).n_items).sum::<usize>()
-        };
+        let n_items = || self.fold_queues(|segment| segment.n_items);
         let is_much = || rings.is_nearly_full() || rings.n_ids() >= 2 * n_items();
         if rings.n_ids() < IDS_SMALL || !is_much() {
             return false;
@@ -112,8 +108,7 @@ impl Inner {
         if !self.is_dead(head) {
             return Fate::Lives(head.expiry());
         }
-        let hash = self.index.hash(self.items.key_in_list(id, &list));
-        let Some(mut shard) = self.index.try_lock(hash) else { return Fate::Busy };
+        let Some((hash, mut shard)) = self.try_lock_item(id, &list) else { return Fate::Busy };
         if !self.is_dead(head) {
             // It was given a new life span in between.
             return Fate::Lives(head.expiry());

@@ -206,7 +206,7 @@ impl Store {
         let item = Item::new(&self.inner, items.view(id, shard));
         let result = closures::lend(&inner.index, || f(item, hit));
         if !ask.no_bump {
-            inner.bump(id, hash, stamp);
+            inner.bump(shard, id, hash, stamp);
         }
         Ok(result)
     }

@@ -315,7 +315,7 @@ impl Store {
         let class = inner.lru_class_in(id, state);
         inner.counters.add_with_class(Counter::Gets, class.idx(), hit_counter(state));
         if !is_settled {
-            inner.bump(id, hash, stamp);
+            inner.bump(&shard, id, hash, stamp);
         }
         let item = Item::new(&self.inner, view);
         Ok(closures::lend(&inner.index, || f(item)))
@@ -372,7 +372,7 @@ impl Store {
             .find_live(shard, hash, key)
             .inspect_err(|_| inner.counters.add(Counter::TouchMisses))?;
         inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::TouchHits);
-        inner.bump(id, hash, stamp);
+        inner.bump(shard, id, hash, stamp);
         inner.set_deadline(id, ttl.deadline(inner.clock.read()));
         let item = Item::new(&self.inner, inner.items.view(id, shard));
         Ok(closures::lend(&inner.index, || f(item)))
@@ -685,13 +685,6 @@ impl Inner {
         self.items.time(id) <= self.flushed_until.load(Relaxed)
     }
 
-    /// Whether an item's life span is over or it has been idle for too long, whichever is first.
-    pub(crate) fn is_expired(&self, id: ItemId) -> bool {
-        let expiry = self.items.expiry(id);
-        let now = self.clock.now();
-        expiry != 0 && expiry <= now || self.is_idle_since(self.items.time(id), now)
-    }
-
     /// When an item will die if nobody reads or touches it before.
     pub(crate) fn ends_at(&self, id: ItemId) -> Option<u32> {
         let expiry = Some(self.items.expiry(id)).filter(|&expiry| expiry != 0);
@@ -723,7 +716,7 @@ impl Inner {
         Ok(id)
     }
 
-    /// Whether an item is flushed or expired.
+    /// Whether an item is flushed, its life span over, or idle for too long.
     #[inline]
     pub(crate) fn is_dead(&self, head: Head<'_>) -> bool {
         let (time, expiry) = (head.time(), head.expiry());
@@ -773,13 +766,13 @@ impl Inner {
         is_noted && self.settings.segmented() && self.config.time_to_idle.is_none()
     }
 
-    /// Marks an item read; the caller holds its shard lock. The first read sets FETCHED, the next
+    /// Marks an item of a locked shard read. The first read sets FETCHED, the next
     /// ACTIVE; an item that turns active in COLD is noted for the maintainer to move.
-    pub(crate) fn bump(&self, id: ItemId, hash: Hash, stamp: u32) {
+    pub(crate) fn bump(&self, shard: &ShardGuard<'_>, id: ItemId, hash: Hash, stamp: u32) {
         let items = &self.items;
         if !self.settings.segmented() {
             items.set_state(id, FETCHED);
-            self.update(id, stamp);
+            self.update(shard, id, stamp);
             return;
         }
         if self.config.time_to_idle.is_some() && items.time(id) != stamp {
@@ -813,9 +806,8 @@ impl Inner {
         }
     }
 
-    /// Marks an item stored or counted again (memcached's `do_item_update`); the caller holds its
-    /// shard lock.
-    pub(crate) fn update(&self, id: ItemId, stamp: u32) {
+    /// Marks an item of a locked shard stored or counted again (memcached's `do_item_update`).
+    pub(crate) fn update(&self, shard: &ShardGuard<'_>, id: ItemId, stamp: u32) {
         let items = &self.items;
         if items.state(id) & LINKED == 0 {
             return;
@@ -824,7 +816,7 @@ impl Inner {
             items.set_time(id, stamp);
             if items.queue(id) == Queue::Cold && items.state(id) & ACTIVE != 0 {
                 items.clear_state(id, ACTIVE);
-                self.requeue(id, Queue::Warm);
+                self.requeue(shard, id, Queue::Warm);
             }
             return;
         }
@@ -832,19 +824,14 @@ impl Inner {
         let pause = if self.config.time_to_idle.is_some() { 0 } else { FLAT_BUMP_SECS };
         if items.time(id) < stamp.saturating_sub(pause) {
             items.set_time(id, stamp);
-            self.requeue(id, items.queue(id));
+            self.requeue(shard, id, items.queue(id));
         }
     }
 
-    /// Moves a linked item to the head of a queue; the caller holds its shard lock.
-    pub(crate) fn requeue(&self, id: ItemId, to: Queue) {
-        let bytes = self.items.total_bytes_of(id);
-        let class = self.lru_class(id);
-        self.lru.lock(class, self.items.queue(id)).unlink(&self.items, id, bytes);
-        self.items.set_queue(id, to);
-        let mut segment = self.lru.lock(class, to);
-        segment.stats.moves_to_warm += u64::from(to == Queue::Warm);
-        segment.push_head(&self.items, id, bytes);
+    /// Moves a linked item of a locked shard to the head of a queue.
+    fn requeue(&self, shard: &ShardGuard<'_>, id: ItemId, to: Queue) {
+        let from = self.lru.lock(self.lru_class(id), self.items.queue(id));
+        self.carry(from, shard, id, to);
     }
 
     /// Takes an item out of the index and its list, drops the index's reference, and tells why.
@@ -912,7 +899,7 @@ impl Inner {
             if self.config.cas {
                 items.set_cas(id, self.cas_or_next(new_cas));
             }
-            self.update(id, stamp);
+            self.update(shard, id, stamp);
             return Count { counted: Counted::Value(value, items.cas(id)), id: Some(id), before };
         }
         let flags = items.view(id, shard).flags();

@@ -10,7 +10,7 @@ use nuthatch_types::{StoreMode, Stored};
 use super::write::{Commit, Committed};
 use super::{Cause, Extent, Inner};
 use crate::counters::{ClassCounter, Counter};
-use crate::item::{Birth, CHAINED, Queue, queue_of};
+use crate::item::{Birth, CHAINED, queue_of};
 
 /// The longest value that is copied under the lock of its shard, in bytes; some 100 ns.
 const OVERWRITE_LEN_MAX: usize = 4 << 10;
@@ -48,10 +48,7 @@ impl Inner {
             return None;
         }
         let old_queue = queue_of(state);
-        let mut queue = self.first_queue(birth.expiry);
-        if queue == Queue::Hot && self.is_s3fifo() {
-            queue = self.next_queue_s3fifo(id);
-        }
+        let queue = self.next_queue(id, birth.expiry);
         self.tell(shard, id, Cause::Replaced);
         let old_bytes = items.total_bytes_in(id, head);
         let before = Ok(Extent { class: class.number(), len: items.view(id, shard).len() });

@@ -49,14 +49,12 @@ impl Inner {
             let Some(id) = next else { break };
             // The item may leave the list below.
             next = items.prev(id);
-            let hash = self.index.hash(items.key_in_list(id, &segment));
-            let Some(mut shard) = self.index.try_lock(hash) else { continue };
+            let Some((hash, mut shard)) = self.try_lock_item(id, &segment) else { continue };
             let state = items.state(id);
             if !items.is_unshared(id) {
                 // It can be unlinked all the same; its memory comes back with the last reference.
                 segment.stats.lrutail_reflocked += 1;
             }
-            let bytes = items.total_bytes_of(id);
             if self.is_dead(items.head(id)) {
                 self.reclaim(&mut segment, &mut shard, hash, id);
                 moved += 1;
@@ -94,23 +92,51 @@ impl Inner {
             let Some(to) = to else { break };
             moved += 1;
             items.clear_state(id, ACTIVE);
-            segment.unlink(items, id, bytes);
             if to == queue {
-                segment.stats.moves_within_lru += 1;
+                let bytes = items.total_bytes_of(id);
+                segment.unlink(items, id, bytes);
                 segment.push_head(items, id, bytes);
+                segment.stats.moves_within_lru += 1;
                 continue;
             }
-            match to {
-                Queue::Cold => segment.stats.moves_to_cold += 1,
-                _ => segment.stats.moves_to_warm += 1,
-            }
-            // One LRU lock at a time. Nobody can unlink the item in between: we hold its shard.
-            drop(segment);
-            items.set_queue(id, to);
-            self.lru.lock(class, to).push_head(items, id, bytes);
+            self.carry(segment, &shard, id, to);
             return moved;
         }
         moved
+    }
+
+    /// Takes the shard of an item in a locked list if nobody has it: that is against the order of
+    /// locks.
+    pub(crate) fn try_lock_item(
+        &self,
+        id: ItemId,
+        list: &SegmentGuard<'_>,
+    ) -> Option<(Hash, ShardGuard<'_>)> {
+        let hash = self.index.hash(self.items.key_in_list(id, list));
+        Some((hash, self.index.try_lock(hash)?))
+    }
+
+    /// Moves an item, whose list and shard are locked, to the head of a queue of its class.
+    pub(crate) fn carry(
+        &self,
+        mut from: SegmentGuard<'_>,
+        _shard: &ShardGuard<'_>,
+        id: ItemId,
+        to: Queue,
+    ) {
+        let items = &self.items;
+        match to {
+            _ if to == items.queue(id) => {}
+            Queue::Warm => from.stats.moves_to_warm += 1,
+            Queue::Cold => from.stats.moves_to_cold += 1,
+            Queue::Hot | Queue::Temp => {}
+        }
+        let bytes = items.total_bytes_of(id);
+        from.unlink(items, id, bytes);
+        // One LRU lock at a time. Nobody can unlink the item in between: its shard is locked.
+        drop(from);
+        items.set_queue(id, to);
+        self.lru.lock(self.lru_class(id), to).push_head(items, id, bytes);
     }
 
     /// Removes a dead item from its list, which is locked, and the index.

@@ -82,7 +82,8 @@ impl Store {
 }
 
 impl Inner {
-    fn fold_queues(&self, figure: impl Fn(&crate::lru::Segment) -> usize) -> usize {
+    /// Sums a figure up over all lists, asked one after another.
+    pub(crate) fn fold_queues(&self, figure: impl Fn(&crate::lru::Segment) -> usize) -> usize {
         closures::assert_outside(&self.index);
         let classes = self.slabs.ladder().iter();
         classes.flat_map(|c| Queue::ALL.map(|queue| figure(&self.lru.lock(c, queue)))).sum()

@@ -129,8 +129,7 @@ impl Inner {
         for _ in 0..TAIL_TRIES {
             let Some(id) = next else { break };
             next = items.prev(id);
-            let hash = self.index.hash(items.key_in_list(id, &segment));
-            let Some(mut shard) = self.index.try_lock(hash) else { continue };
+            let Some((hash, mut shard)) = self.try_lock_item(id, &segment) else { continue };
             if self.is_dead(items.head(id)) {
                 self.reclaim(&mut segment, &mut shard, hash, id);
                 return End::Removed;
@@ -140,14 +139,8 @@ impl Inner {
                 self.evict(&mut segment, &mut shard, hash, id);
                 return End::Removed;
             }
-            let bytes = items.total_bytes_of(id);
             items.clear_state(id, FREQUENCY_MASK);
-            segment.stats.moves_to_warm += 1;
-            segment.unlink(items, id, bytes);
-            // One LRU lock at a time. Nobody can unlink the item in between: we hold its shard.
-            drop(segment);
-            items.set_queue(id, Queue::Warm);
-            self.lru.lock(class, Queue::Warm).push_head(items, id, bytes);
+            self.carry(segment, &shard, id, Queue::Warm);
             return End::Kept;
         }
         End::None
@@ -176,8 +169,7 @@ impl Inner {
             }
             next = items.prev(id);
             tries += 1;
-            let hash = self.index.hash(items.key_in_list(id, &segment));
-            let Some(mut shard) = self.index.try_lock(hash) else { continue };
+            let Some((hash, mut shard)) = self.try_lock_item(id, &segment) else { continue };
             if is_dead && !self.is_dead(items.head(id)) {
                 // It was given a new life span in between.
                 continue;
@@ -192,7 +184,7 @@ impl Inner {
         End::None
     }
 
-    /// The queue for a value that takes another's place.
+    /// The queue, HOT or WARM, for a value that takes another's place.
     pub(crate) fn next_queue_s3fifo(&self, old: ItemId) -> Queue {
         if self.items.state(old) & FETCHED != 0 { Queue::Warm } else { Queue::Hot }
     }

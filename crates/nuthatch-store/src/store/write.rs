@@ -292,7 +292,7 @@ impl Inner {
         match commit.mode {
             StoreMode::Add => {
                 // Somebody wanted it: the old item is bumped.
-                self.update(old, stamp);
+                self.update(shard, old, stamp);
                 return refuse(Stored::NotStored);
             }
             StoreMode::Set | StoreMode::Replace => {
