@@ -6,7 +6,7 @@ use super::pull::Pull;
 use super::{Cause, Inner, closures};
 use crate::StoreError;
 use crate::arena::{ClassId, ItemId};
-use crate::counters::{ClassCounter, Counter};
+use crate::counters::Counter;
 use crate::index::{Hash, ShardGuard};
 use crate::item::{CHAIN_HEADER_BYTES, CHAINED, LINKED, Queue, Sole};
 
@@ -235,9 +235,5 @@ impl Inner {
             Queue::Hot if self.is_s3fifo() => self.next_queue_s3fifo(old),
             queue => queue,
         }
-    }
-
-    pub(crate) fn count_set(&self, id: ItemId) {
-        self.counters.add_class(self.lru_class(id).idx(), ClassCounter::Sets);
     }
 }

@@ -266,14 +266,14 @@ impl Store {
     ) -> Result<ItemGuard, StoreError> {
         let inner = &*self.inner;
         let birth = inner.birth(key, item, value.len());
-        let mut writer = Writer::new(inner, birth, alloc::Caller::Free)
-            .inspect_err(|error| inner.count_refusal(*error))?;
-        inner.count_set(writer.id());
+        let mut writer = Writer::for_set(inner, birth, alloc::Caller::Free)?;
         writer.write(value)?;
         let id = writer.into_id();
         // Pinned before it is linked, so that nothing can come in between.
         let guard = ItemGuard::of_draft(&self.inner, id);
-        let committed = inner.commit(id, Commit { mode: StoreMode::Add, ..Commit::default() })?;
+        let hash = inner.index.hash(key.as_bytes());
+        let commit = Commit { mode: StoreMode::Add, ..Commit::default() };
+        let committed = inner.commit(id, hash, commit)?;
         if committed.stored == Stored::Stored {
             return Ok(guard);
         }

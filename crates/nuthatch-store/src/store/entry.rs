@@ -123,9 +123,7 @@ impl<'a> Entry<'a> {
 
     fn write<'p>(self, pieces: impl Iterator<Item = &'p [u8]>, birth: Birth<'_>) -> Update<'a> {
         let write = || {
-            let mut writer = Writer::new(self.inner, birth, Caller::HoldsShard)
-                .inspect_err(|error| self.inner.count_refusal(*error))?;
-            self.inner.count_set(writer.id());
+            let mut writer = Writer::for_set(self.inner, birth, Caller::HoldsShard)?;
             for piece in pieces {
                 writer.write(piece)?;
             }

@@ -10,6 +10,7 @@ use nuthatch_types::{StoreMode, Stored};
 use super::write::{Commit, Committed};
 use super::{Cause, Extent, Inner};
 use crate::counters::{ClassCounter, Counter};
+use crate::index::Hash;
 use crate::item::{Birth, CHAINED, queue_of};
 
 /// The longest value that is copied under the lock of its shard, in bytes; some 100 ns.
@@ -22,6 +23,7 @@ impl Inner {
     pub(crate) fn overwrite(
         &self,
         birth: &Birth<'_>,
+        hash: Hash,
         value: &[u8],
         commit: Commit,
     ) -> Option<Committed> {
@@ -35,7 +37,7 @@ impl Inner {
         if bytes > self.config.item_size_max {
             return None;
         }
-        let (hash, ref mut shard) = self.index.lock_key(birth.key);
+        let shard = &mut self.index.lock(hash);
         let stamp = self.stamp();
         let id = shard.find(items, hash, birth.key)?;
         let head = items.head(id);

@@ -10,7 +10,7 @@ use super::{Extent, Inner, Missed, Store};
 use crate::StoreError;
 use crate::arena::ItemId;
 use crate::counters::{ClassCounter, Counter};
-use crate::index::ShardGuard;
+use crate::index::{Hash, ShardGuard};
 use crate::item::{Birth, STALE, Sole, TOKEN_SENT};
 
 /// How to store a value.
@@ -84,7 +84,10 @@ pub struct Committed {
 /// or by [`write`](Self::write); then [`commit`](Self::commit). Nobody sees the value before that;
 /// dropping the reservation gives the memory back.
 #[derive(Debug)]
-pub struct Reservation(Writer<Arc<Inner>>);
+pub struct Reservation {
+    writer: Writer<Arc<Inner>>,
+    hash: Hash,
+}
 
 impl Reservation {
     /// The next contiguous place for value bytes, 1 byte to a chunk; empty when the value is
@@ -93,7 +96,7 @@ impl Reservation {
     /// A value above the largest chunk takes its memory as it arrives. If there is none, the place
     /// is empty although bytes are [`left`](Self::left), and [`commit`](Self::commit) reports it.
     pub fn space(&mut self) -> &mut [u8] {
-        self.0.space()
+        self.writer.space()
     }
 
     /// Says that the first `n` bytes of [`space`](Self::space) are written.
@@ -103,7 +106,7 @@ impl Reservation {
     /// If `n` is more than was given. (Bytes that were given and not written are whatever was in
     /// that memory before.)
     pub fn filled(&mut self, n: usize) {
-        self.0.filled(n);
+        self.writer.filled(n);
     }
 
     /// Writes bytes of the value.
@@ -116,12 +119,12 @@ impl Reservation {
     ///
     /// If they are more than the value's length that was reserved.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.0.write(bytes)
+        self.writer.write(bytes)
     }
 
     /// How many bytes of the value are still to be written.
     pub fn left(&self) -> usize {
-        self.0.left()
+        self.writer.left()
     }
 
     /// Puts the value in its place.
@@ -135,12 +138,13 @@ impl Reservation {
     ///
     /// If the value is not complete.
     pub fn commit(self, commit: Commit) -> Result<Committed, StoreError> {
-        if let Some(error) = self.0.failure() {
+        let Self { writer, hash } = self;
+        if let Some(error) = writer.failure() {
             return Err(error);
         }
-        assert_eq!(self.left(), 0, "a value is committed when all of it is written");
-        let store = Arc::clone(self.0.store_handle());
-        store.commit(self.0.into_id(), commit)
+        assert_eq!(writer.left(), 0, "a value is committed when all of it is written");
+        let store = Arc::clone(writer.store_handle());
+        store.commit(writer.into_id(), hash, commit)
     }
 }
 
@@ -183,14 +187,13 @@ impl Store {
     ) -> Result<Committed, StoreError> {
         let inner = &*self.inner;
         let birth = inner.birth(key, item, value.len());
-        if let Some(done) = inner.overwrite(&birth, value, commit) {
+        let hash = inner.index.hash(key.as_bytes());
+        if let Some(done) = inner.overwrite(&birth, hash, value, commit) {
             return Ok(done);
         }
-        let mut writer = Writer::new(inner, birth, Caller::Free)
-            .inspect_err(|error| inner.count_refusal(*error))?;
-        inner.count_set(writer.id());
+        let mut writer = Writer::for_set(inner, birth, Caller::Free)?;
         writer.write(value)?;
-        inner.commit(writer.into_id(), commit)
+        inner.commit(writer.into_id(), hash, commit)
     }
 
     /// Takes memory for a value of `len` bytes that is to be written piece by piece.
@@ -224,21 +227,13 @@ impl Store {
         len: usize,
     ) -> Result<Reservation, StoreError> {
         let birth = self.inner.birth(key, item, len);
-        let writer = Writer::new(Arc::clone(&self.inner), birth, Caller::Free)
-            .inspect_err(|error| self.inner.count_refusal(*error))?;
-        self.inner.count_set(writer.id());
-        Ok(Reservation(writer))
+        let writer = Writer::for_set(Arc::clone(&self.inner), birth, Caller::Free)?;
+        let hash = self.inner.index.hash(key.as_bytes());
+        Ok(Reservation { writer, hash })
     }
 }
 
 impl Inner {
-    pub(crate) fn count_refusal(&self, error: StoreError) {
-        self.counters.add(match error {
-            StoreError::TooLarge { .. } => Counter::TooLarge,
-            _ => Counter::NoMemory,
-        });
-    }
-
     pub(crate) fn birth<'a>(&self, key: Key<'a>, item: NewItem, value_len: usize) -> Birth<'a> {
         Birth {
             key: key.as_bytes(),
@@ -249,14 +244,20 @@ impl Inner {
         }
     }
 
-    /// Decides under the key's lock what becomes of a written item; takes it over.
-    pub(crate) fn commit(&self, new: ItemId, commit: Commit) -> Result<Committed, StoreError> {
+    /// Decides under the key's lock what becomes of a written item; takes it over. `hash` is its
+    /// key's.
+    pub(crate) fn commit(
+        &self,
+        new: ItemId,
+        hash: Hash,
+        commit: Commit,
+    ) -> Result<Committed, StoreError> {
         let items = &self.items;
         let owner = Sole;
         let view = items.view(new, &owner);
         let len = view.len();
         let key = Key::binary(view.key()).expect("items have keys");
-        let (hash, ref mut shard) = self.index.lock_key(key.as_bytes());
+        let shard = &mut self.index.lock(hash);
         let stamp = self.stamp();
         // Frees the new item should a listener panic at the old one's end.
         let draft = Draft::new(self, new);

@@ -6,6 +6,7 @@ use super::Inner;
 use super::alloc::Caller;
 use crate::StoreError;
 use crate::arena::ItemId;
+use crate::counters::{ClassCounter, Counter};
 use crate::item::{Birth, Sole};
 
 /// An item being written; freed if it is dropped before it is handed on.
@@ -37,45 +38,36 @@ struct Chain {
 impl<S: Deref<Target = Inner>> Writer<S> {
     /// Begins an item. Takes its chunk, or the head of its chain.
     pub(crate) fn new(store: S, birth: Birth<'_>, caller: Caller) -> Result<Self, StoreError> {
-        let items = &store.items;
-        let ladder = store.slabs.ladder();
-        let bytes = items.total_bytes(birth.key.len(), birth.flags, birth.value_len);
-        let limit = store.config.item_size_max;
-        if bytes > limit {
-            return Err(StoreError::TooLarge { bytes, limit });
-        }
-        let (class, is_chained) = match ladder.class_for(bytes) {
-            Some(class) => (class, false),
-            None => {
-                let head = items.chain_head_bytes(birth.key.len(), birth.flags);
-                let class = ladder.class_for(head);
-                (class.expect("a head is below 300 bytes, the largest chunk at least 1 KiB"), true)
-            }
-        };
-        let id = store.alloc(class, caller)?;
-        let owner = Sole;
-        items.write_new(id, birth, is_chained, &owner);
-        let chain = is_chained.then_some(Chain { link: None, failure: None });
-        Ok(Self {
+        let (id, is_chained) = store.begin(birth, caller)?;
+        Ok(Self::of(store, birth, caller, id, is_chained))
+    }
+
+    /// Begins an item for a value that somebody wants to store, and counts that he does, or why he
+    /// cannot.
+    pub(crate) fn for_set(store: S, birth: Birth<'_>, caller: Caller) -> Result<Self, StoreError> {
+        let begun = store.begin(birth, caller);
+        let (id, is_chained) = begun.inspect_err(|error| store.count_refusal(*error))?;
+        store.counters.add_class(store.lru_class(id).idx(), ClassCounter::Sets);
+        Ok(Self::of(store, birth, caller, id, is_chained))
+    }
+
+    fn of(store: S, birth: Birth<'_>, caller: Caller, id: ItemId, is_chained: bool) -> Self {
+        Self {
             store,
             id,
-            owner,
+            owner: Sole,
             caller,
             is_owned: true,
             len: birth.value_len,
             filled: 0,
             offered: 0,
-            chain,
-        })
+            chain: is_chained.then_some(Chain { link: None, failure: None }),
+        }
     }
 
     /// How the writer holds its store.
     pub(crate) fn store_handle(&self) -> &S {
         &self.store
-    }
-
-    pub(crate) fn id(&self) -> ItemId {
-        self.id
     }
 
     /// Bytes still to come.
@@ -154,6 +146,37 @@ impl<S: Deref<Target = Inner>> Writer<S> {
         debug_assert_eq!(self.left(), 0, "an item is linked with all of its value");
         self.is_owned = false;
         self.id
+    }
+}
+
+impl Inner {
+    /// Takes a chunk for an item, or for the head of its chain, and writes all of it but the value;
+    /// says whether that is to be chained.
+    fn begin(&self, birth: Birth<'_>, caller: Caller) -> Result<(ItemId, bool), StoreError> {
+        let (items, ladder) = (&self.items, self.slabs.ladder());
+        let bytes = items.total_bytes(birth.key.len(), birth.flags, birth.value_len);
+        let limit = self.config.item_size_max;
+        if bytes > limit {
+            return Err(StoreError::TooLarge { bytes, limit });
+        }
+        let (class, is_chained) = match ladder.class_for(bytes) {
+            Some(class) => (class, false),
+            None => {
+                let head = items.chain_head_bytes(birth.key.len(), birth.flags);
+                let class = ladder.class_for(head);
+                (class.expect("a head is below 300 bytes, the largest chunk at least 1 KiB"), true)
+            }
+        };
+        let id = self.alloc(class, caller)?;
+        items.write_new(id, birth, is_chained, &Sole);
+        Ok((id, is_chained))
+    }
+
+    fn count_refusal(&self, error: StoreError) {
+        self.counters.add(match error {
+            StoreError::TooLarge { .. } => Counter::TooLarge,
+            _ => Counter::NoMemory,
+        });
     }
 }
 
