@@ -3,29 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuthatch_types::limits::{
-    ITEM_SIZE_DEFAULT, ITEM_SIZE_MAX, ITEM_SIZE_MIN, MEMORY_DEFAULT, PAGE_BYTES,
-};
+use nuthatch_types::limits::{ITEM_SIZE_DEFAULT, MEMORY_DEFAULT, PAGE_BYTES};
 
-use crate::arena::RESERVE_BYTES_MAX;
+use crate::checks::{self, PAGE_BYTES_MIN};
 use crate::store::{Listener, Watcher};
 use crate::{Cause, ConfigError, Leaving, Store, StoreEvent};
 
-/// The smallest slab page, in bytes.
-const PAGE_BYTES_MIN: usize = 64 << 10;
-
-/// The windows that automove can have, in seconds; memcached's bounds.
-pub(crate) const AUTOMOVE_WINDOW: std::ops::RangeInclusive<u32> = 3..=1800;
-
-pub(crate) fn valid_automove_ratio(ratio: f64) -> bool {
-    ratio > 0.0 && ratio <= 1.0
-}
-
 /// The smallest memory limit, in bytes, for which a lean store asks for huge pages.
 const HUGE_LIMIT_MIN: usize = 64 << 20;
-
-/// As many items as ids can tell apart.
-const EXPECTED_ITEMS_MAX: usize = 1 << 32;
 
 /// The longest rest of the crawler, as in memcached.
 pub(crate) const CRAWLER_SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -487,66 +472,7 @@ impl Builder {
     pub fn build(self) -> Result<Store, ConfigError> {
         let (listener, watcher) = (self.listener.clone(), self.watcher.clone());
         let config = self.resolve();
-        let refuse = |setting, reason| Err(ConfigError::OutOfRange { setting, reason });
-        if !(PAGE_BYTES..=RESERVE_BYTES_MAX).contains(&config.memory_limit) {
-            return refuse("memory_limit", "must be 1 MiB to 256 GiB");
-        }
-        if !(ITEM_SIZE_MIN..=ITEM_SIZE_MAX).contains(&config.item_size_max) {
-            return refuse("item_size_max", "must be 1 KiB to 1 GiB");
-        }
-        if config.item_size_max > config.memory_limit {
-            return refuse("item_size_max", "must be at most the memory limit");
-        }
-        if !config.growth_factor.is_finite() || config.growth_factor <= 1.0 {
-            return refuse("growth_factor", "must be above 1");
-        }
-        if config.chunk_size_min == 0 || config.chunk_size_min > config.slab_chunk_max {
-            return refuse("chunk_size_min", "must be above 0 and at most slab_chunk_max");
-        }
-        let page = config.page_bytes;
-        if !(PAGE_BYTES_MIN..=PAGE_BYTES).contains(&page) || !page.is_power_of_two() {
-            return refuse("page_bytes", "must be a power of two from 64 KiB to 1 MiB");
-        }
-        if !(ITEM_SIZE_MIN..=page).contains(&config.slab_chunk_max)
-            || !page.is_multiple_of(config.slab_chunk_max)
-        {
-            return refuse("slab_chunk_max", "must be 1 KiB to a page and divide the page");
-        }
-        let sizes = &config.slab_sizes;
-        let range = config.chunk_size_min..=config.slab_chunk_max;
-        if sizes.len() > 62 || !sizes.is_sorted() || !sizes.iter().all(|size| range.contains(size))
-        {
-            return refuse(
-                "slab_sizes",
-                "must be at most 62, ascending, from chunk_size_min to slab_chunk_max",
-            );
-        }
-        if !valid_automove_ratio(config.automove_ratio) {
-            return refuse("automove_ratio", "must be above 0 and at most 1");
-        }
-        if !AUTOMOVE_WINDOW.contains(&config.automove_window) {
-            return refuse("automove_window", "must be 3 to 1800");
-        }
-        if config.expected_items > EXPECTED_ITEMS_MAX {
-            return refuse("expected_items", "must be at most 2^32");
-        }
-        let pct = 1..=79;
-        if !pct.contains(&config.hot_lru_pct) || !pct.contains(&config.warm_lru_pct) {
-            return refuse("hot_lru_pct and warm_lru_pct", "must be 1 to 79");
-        }
-        if config.hot_lru_pct + config.warm_lru_pct > 80 {
-            return refuse("hot_lru_pct and warm_lru_pct", "must not exceed 80 together");
-        }
-        let positive = |factor: f64| factor.is_finite() && factor > 0.0;
-        if !positive(config.hot_max_factor) || !positive(config.warm_max_factor) {
-            return refuse("hot_max_factor and warm_max_factor", "must be above 0");
-        }
-        if config.time_to_idle == Some(0) {
-            return refuse("time_to_idle", "must be above 0");
-        }
-        if config.crawler_sleep > CRAWLER_SLEEP_MAX {
-            return refuse("crawler_sleep", "must be at most one second");
-        }
+        checks::all(&config)?;
         Store::new(config, listener, watcher)
     }
 }

@@ -9,6 +9,7 @@ mod arena;
 #[cfg(any(all(test, not(loom)), fuzzing))]
 mod audit;
 mod automove;
+mod checks;
 mod clock;
 mod config;
 mod counters;

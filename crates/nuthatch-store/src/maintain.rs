@@ -272,33 +272,34 @@ impl Drop for MaintenanceThread {
 
 impl Shared {
     fn crawl(&self, store: &Store) {
-        loop {
-            let seen = store.inner.crawler.wake.n_calls();
-            if self.is_stopping.load(Relaxed) {
-                return;
-            }
-            let pause = store.inner.crawl_step().unwrap_or(IDLE);
-            if !pause.is_zero() {
-                store.inner.crawler.wake.wait(seen, pause);
-            }
-        }
+        let inner = &store.inner;
+        self.run(&inner.crawler.wake, || inner.crawl_step().unwrap_or(IDLE));
     }
 
     fn keep(&self, store: &Store) {
         let mut maintenance = Maintenance::new(store);
         let mut pause = Duration::ZERO;
-        loop {
-            // Counted before anything is looked at, so that a call in between is not missed.
-            let seen = store.inner.wake.n_calls();
-            if self.is_stopping.load(Relaxed) {
-                return;
-            }
+        self.run(&store.inner.wake, || {
             store.set_clock(self.clock.read());
             let due = maintenance.step_but_crawl(pause);
             // The clock counts seconds: be there when it changes.
             pause = due.min(Duration::from_millis(self.clock.ms_to_next_second()));
+            pause
+        });
+    }
+
+    /// Takes a step after another, each saying how long the next one can wait unless somebody calls,
+    /// until the threads are to end.
+    fn run(&self, wake: &Wake, mut step: impl FnMut() -> Duration) {
+        loop {
+            // Counted before anything is looked at, so that a call in between is not missed.
+            let seen = wake.n_calls();
+            if self.is_stopping.load(Relaxed) {
+                return;
+            }
+            let pause = step();
             if !pause.is_zero() {
-                store.inner.wake.wait(seen, pause);
+                wake.wait(seen, pause);
             }
         }
     }

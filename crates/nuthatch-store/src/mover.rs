@@ -26,12 +26,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
+use nuthatch_types::limits::PAGE_BYTES;
 use parking_lot::Mutex;
 
 use crate::Store;
 use crate::arena::{CLASSES_MAX, ChunkUse, ClassId, ItemId};
 use crate::automove::{ClassFigures, Move, Window};
-use crate::config::{AUTOMOVE_WINDOW, Automove, valid_automove_ratio};
+use crate::checks;
+use crate::config::Automove;
 use crate::counters::Counter;
 use crate::error::ConfigError;
 use crate::item::{ACTIVE, CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole};
@@ -301,10 +303,7 @@ impl Store {
     ///
     /// [`ConfigError::OutOfRange`] unless it is above 0 and at most 1.
     pub fn set_automove_ratio(&self, ratio: f64) -> Result<(), ConfigError> {
-        if !valid_automove_ratio(ratio) {
-            let reason = "must be above 0 and at most 1";
-            return Err(ConfigError::OutOfRange { setting: "automove_ratio", reason });
-        }
+        checks::automove_ratio(ratio)?;
         self.inner.mover.settings.lock().ratio = ratio;
         Ok(())
     }
@@ -315,10 +314,7 @@ impl Store {
     ///
     /// [`ConfigError::OutOfRange`] unless it is 3 to 1800.
     pub fn set_automove_window(&self, window: u32) -> Result<(), ConfigError> {
-        if !AUTOMOVE_WINDOW.contains(&window) {
-            let reason = "must be 3 to 1800";
-            return Err(ConfigError::OutOfRange { setting: "automove_window", reason });
-        }
+        checks::automove_window(window)?;
         self.inner.mover.settings.lock().window = window;
         Ok(())
     }
@@ -336,10 +332,9 @@ impl Store {
         let inner = &*self.inner;
         let arena = inner.items.arena();
         let pages = bytes / arena.page_bytes();
-        if bytes < nuthatch_types::limits::PAGE_BYTES || pages + CLASSES_MAX >= arena.pages_max() {
-            let reason = "must be 1 MiB to what the store was built for";
-            return Err(ConfigError::OutOfRange { setting: "memory_limit", reason });
-        }
+        let is_right = bytes >= PAGE_BYTES && pages + CLASSES_MAX < arena.pages_max();
+        let reason = "must be 1 MiB to what the store was built for";
+        checks::require(is_right, "memory_limit", reason)?;
         inner.slabs.set_limit(pages);
         inner.wake.wake();
         Ok(())

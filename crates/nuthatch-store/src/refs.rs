@@ -202,30 +202,36 @@ mod interleavings {
         }
     }
 
+    /// Every interleaving of what `f` does with a new item.
+    fn model(f: impl Fn(&Arc<Shard>) + Send + Sync + 'static) {
+        loom::model(move || f(&Shard::new()));
+    }
+
+    /// Does `here` while another thread does `there`.
+    fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, there: fn(&T), here: impl FnOnce(&T)) {
+        let other = Arc::clone(shared);
+        let thread = thread::spawn(move || there(&other));
+        here(shared);
+        thread.join().unwrap();
+    }
+
+    /// Does `here` while two other threads do `there`.
+    fn beside_two<T: Send + Sync + 'static>(shared: &Arc<T>, there: fn(&T), here: fn(&T)) {
+        beside(shared, there, |_| beside(shared, there, here));
+    }
+
     #[test]
     fn an_item_is_freed_once_and_never_under_a_reader() {
-        loom::model(|| {
-            let shard = Shard::new();
-            let readers: Vec<_> = (0..2)
-                .map(|_| {
-                    let shard = Arc::clone(&shard);
-                    thread::spawn(move || reader(&shard))
-                })
-                .collect();
-            shard.unlink();
-            readers.into_iter().for_each(|reader| reader.join().unwrap());
+        model(|shard| {
+            beside_two(shard, reader, Shard::unlink);
             assert_eq!(shard.n_freed.load(Relaxed), 1);
         });
     }
 
     #[test]
     fn a_value_is_changed_in_place_only_when_nobody_reads_it() {
-        loom::model(|| {
-            let shard = Shard::new();
-            let other = Arc::clone(&shard);
-            let thread = thread::spawn(move || reader(&other));
-            shard.change_in_place();
-            thread.join().unwrap();
+        model(|shard| {
+            beside(shard, reader, |shard| _ = shard.change_in_place());
             assert!(shard.change_in_place(), "with the pin gone it can be changed");
             shard.unlink();
             assert_eq!(shard.n_freed.load(Relaxed), 1);
@@ -234,16 +240,8 @@ mod interleavings {
 
     #[test]
     fn overwriting_loses_no_reference() {
-        loom::model(|| {
-            let shard = Shard::new();
-            let readers: Vec<_> = (0..2)
-                .map(|_| {
-                    let shard = Arc::clone(&shard);
-                    thread::spawn(move || reader(&shard))
-                })
-                .collect();
-            shard.overwrite();
-            readers.into_iter().for_each(|reader| reader.join().unwrap());
+        model(|shard| {
+            beside_two(shard, reader, Shard::overwrite);
             assert_eq!(shard.state.load(Relaxed) & REFS_MASK, 1);
             shard.unlink();
             assert_eq!(shard.n_freed.load(Relaxed), 1);
@@ -252,16 +250,8 @@ mod interleavings {
 
     #[test]
     fn two_who_unlink_free_once() {
-        loom::model(|| {
-            let shard = Shard::new();
-            let others: Vec<_> = (0..2)
-                .map(|_| {
-                    let shard = Arc::clone(&shard);
-                    thread::spawn(move || shard.unlink())
-                })
-                .collect();
-            reader(&shard);
-            others.into_iter().for_each(|other| other.join().unwrap());
+        model(|shard| {
+            beside_two(shard, Shard::unlink, reader);
             assert_eq!(shard.n_freed.load(Relaxed), 1);
         });
     }
@@ -368,25 +358,13 @@ mod interleavings {
 
     #[test]
     fn an_item_found_without_a_lock_is_in_the_list_it_names() {
-        loom::model(|| {
-            let lists = Lists::new();
-            let other = Arc::clone(&lists);
-            let thread = thread::spawn(move || other.requeue());
-            lists.clear();
-            thread.join().unwrap();
-        });
+        loom::model(|| beside(&Lists::new(), Lists::requeue, Lists::clear));
     }
 
     #[test]
     fn a_key_is_not_read_while_another_item_takes_the_chunk() {
-        for queue in [0, SECOND_QUEUE] {
-            loom::model(move || {
-                let lists = Lists::new();
-                let other = Arc::clone(&lists);
-                let thread = thread::spawn(move || other.use_anew(queue));
-                lists.clear();
-                thread.join().unwrap();
-            });
+        for anew in [|lists: &Lists| lists.use_anew(0), |lists| lists.use_anew(SECOND_QUEUE)] {
+            loom::model(move || beside(&Lists::new(), anew, Lists::clear));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 use std::time::Duration;
 
 use crate::config::{CRAWLER_SLEEP_MAX, Config};
-use crate::{ConfigError, Store};
+use crate::{ConfigError, Store, checks};
 
 /// How much HOT and WARM hold; for [`Store::tune_lru`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,14 +124,8 @@ impl Store {
     /// above 0, as in memcached; nothing changes then.
     pub fn tune_lru(&self, tuning: LruTuning) -> Result<(), ConfigError> {
         let LruTuning { hot_pct, warm_pct, hot_max_factor, warm_max_factor } = tuning;
-        let refuse = |setting, reason| Err(ConfigError::OutOfRange { setting, reason });
-        if u16::from(hot_pct) + u16::from(warm_pct) > 80 {
-            return refuse("hot_pct and warm_pct", "must not exceed 80 together");
-        }
-        let positive = |factor: f64| factor.is_finite() && factor > 0.0;
-        if !positive(hot_max_factor) || !positive(warm_max_factor) {
-            return refuse("hot_max_factor and warm_max_factor", "must be above 0");
-        }
+        checks::lru_shares("hot_pct and warm_pct", hot_pct, warm_pct)?;
+        checks::lru_factors(hot_max_factor, warm_max_factor)?;
         let settings = &self.inner.settings;
         settings.hot_pct.store(hot_pct, Relaxed);
         settings.warm_pct.store(warm_pct, Relaxed);

@@ -49,24 +49,6 @@ impl quick_cache::Weighter<Bytes, Arc<[u8]>> for Weight {
 
 struct QuickCache(quick_cache::sync::Cache<Bytes, Arc<[u8]>, Weight, Hasher>);
 
-impl Engine for QuickCache {
-    fn get(&self, key: &[u8], seen: &mut dyn FnMut(&[u8])) -> bool {
-        self.0.get(key).map(|value| seen(&value)).is_some()
-    }
-
-    fn set(&self, key: &[u8], value: &[u8], _: u32) {
-        self.0.insert(key.into(), value.into());
-    }
-
-    fn delete(&self, key: &[u8]) {
-        self.0.remove(key);
-    }
-
-    fn len(&self) -> Option<u64> {
-        Some(self.0.len() as u64)
-    }
-}
-
 struct Foyer(foyer_memory::Cache<Bytes, Bytes, Hasher>);
 
 impl Engine for Foyer {
@@ -110,23 +92,31 @@ impl Engine for Segcache {
 
 struct DashMap(dashmap::DashMap<Bytes, Bytes, Hasher>);
 
-impl Engine for DashMap {
-    fn get(&self, key: &[u8], seen: &mut dyn FnMut(&[u8])) -> bool {
-        self.0.get(key).map(|value| seen(&value)).is_some()
-    }
+/// For caches whose methods have the names of a map's.
+macro_rules! like_a_map {
+    ($cache:ty) => {
+        impl Engine for $cache {
+            fn get(&self, key: &[u8], seen: &mut dyn FnMut(&[u8])) -> bool {
+                self.0.get(key).map(|value| seen(&value)).is_some()
+            }
 
-    fn set(&self, key: &[u8], value: &[u8], _: u32) {
-        self.0.insert(key.into(), value.into());
-    }
+            fn set(&self, key: &[u8], value: &[u8], _: u32) {
+                self.0.insert(key.into(), value.into());
+            }
 
-    fn delete(&self, key: &[u8]) {
-        self.0.remove(key);
-    }
+            fn delete(&self, key: &[u8]) {
+                self.0.remove(key);
+            }
 
-    fn len(&self) -> Option<u64> {
-        Some(self.0.len() as u64)
-    }
+            fn len(&self) -> Option<u64> {
+                Some(self.0.len() as u64)
+            }
+        }
+    };
 }
+
+like_a_map!(QuickCache);
+like_a_map!(DashMap);
 
 pub(super) fn make(name: &str, capacity: &Capacity) -> Result<Option<Shared>> {
     let weight = capacity.clone();
