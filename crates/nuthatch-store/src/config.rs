@@ -140,6 +140,22 @@ pub enum Automove {
     Eager,
 }
 
+impl Automove {
+    /// The rule that memcached has under a number; 2 is the highest.
+    pub fn from_level(level: u32) -> Self {
+        match level {
+            0 => Self::Off,
+            1 => Self::Gentle,
+            _ => Self::Eager,
+        }
+    }
+
+    /// memcached's number for the rule.
+    pub fn level(self) -> u8 {
+        self as u8
+    }
+}
+
 impl Default for Builder {
     fn default() -> Self {
         Self {

@@ -488,7 +488,7 @@ impl Items {
         refs::is_unshared(self.arena.word(id, STATE_WORD))
     }
 
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(all(test, not(loom)), fuzzing))]
     pub(crate) fn refs(&self, id: ItemId) -> u32 {
         self.state(id) & refs::REFS_MASK
     }

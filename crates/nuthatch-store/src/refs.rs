@@ -208,7 +208,7 @@ mod interleavings {
     }
 
     /// Does `here` while another thread does `there`.
-    fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, there: fn(&T), here: impl FnOnce(&T)) {
+    fn beside<T: 'static>(shared: &Arc<T>, there: fn(&T), here: impl FnOnce(&T)) {
         let other = Arc::clone(shared);
         let thread = thread::spawn(move || there(&other));
         here(shared);
@@ -216,7 +216,7 @@ mod interleavings {
     }
 
     /// Does `here` while two other threads do `there`.
-    fn beside_two<T: Send + Sync + 'static>(shared: &Arc<T>, there: fn(&T), here: fn(&T)) {
+    fn beside_two<T: 'static>(shared: &Arc<T>, there: fn(&T), here: fn(&T)) {
         beside(shared, there, |_| beside(shared, there, here));
     }
 
@@ -363,7 +363,9 @@ mod interleavings {
 
     #[test]
     fn a_key_is_not_read_while_another_item_takes_the_chunk() {
-        for anew in [|lists: &Lists| lists.use_anew(0), |lists| lists.use_anew(SECOND_QUEUE)] {
+        let kinds: [fn(&Lists); 2] =
+            [|lists| lists.use_anew(0), |lists| lists.use_anew(SECOND_QUEUE)];
+        for anew in kinds {
             loom::model(move || beside(&Lists::new(), anew, Lists::clear));
         }
     }

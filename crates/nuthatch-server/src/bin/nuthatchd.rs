@@ -308,11 +308,6 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         track_sizes,
         ..
     } = options.store;
-    let automove = match slab_automove {
-        0 => Automove::Off,
-        1 => Automove::Gentle,
-        _ => Automove::Eager,
-    };
     let memory_in_use =
         if options.debug_commands { hooks::memory_in_use().map_err(Failure::usage)? } else { 0 };
     Store::builder()
@@ -336,7 +331,7 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         .slab_sizes(slab_sizes.clone())
         .huge_pages(huge_pages)
         .slab_reassign(slab_reassign)
-        .automove(automove)
+        .automove(Automove::from_level(u32::from(slab_automove)))
         .automove_ratio(slab_automove_ratio)
         .automove_window(slab_automove_window)
         .crawler(lru_crawler)

@@ -51,7 +51,7 @@ impl Engine {
         reply.stat("hashpower_init", options.store.hashpower.unwrap_or(HASHPOWER_UNSET));
         let (automove, ratio, window) = self.store.automove();
         reply.stat("slab_reassign", yes(config.slab_reassign));
-        reply.stat("slab_automove", automove as u8);
+        reply.stat("slab_automove", automove.level());
         reply.stat("slab_automove_ratio", format_args!("{ratio:.2}"));
         reply.stat("slab_automove_window", window);
         reply.stat("slab_chunk_max", config.slab_chunk_max);

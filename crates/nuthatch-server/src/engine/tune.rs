@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nuthatch_proto::{Lru, LruCrawler, Outcome, Reassign, Reply, Slabs};
-use nuthatch_store::{Automove, CrawlTarget, LruTuning, ReassignError};
+use nuthatch_store::{Automove, ConfigError, CrawlTarget, LruTuning, ReassignError};
 
 use super::dump::{Style, class_numbers, crawl_error};
 use super::{Engine, ItemPin};
@@ -11,20 +11,18 @@ use super::{Engine, ItemPin};
 /// The number of a class that no store has.
 const NO_CLASS: u8 = u8::MAX;
 
+const REASSIGN_DISABLED: &str = "CLIENT_ERROR slab reassignment disabled";
+
 impl Engine {
     pub(super) fn slabs(&self, slabs: Slabs, reply: &mut Reply<'_, ItemPin>) {
         let changed = match slabs {
             Slabs::Reassign(_) if !self.store.config().slab_reassign => {
-                return reply.error("CLIENT_ERROR slab reassignment disabled");
+                return reply.error(REASSIGN_DISABLED);
             }
             Slabs::Reassign(Ok(Reassign { src, dst })) => return self.reassign(src, dst, reply),
             Slabs::Reassign(Err(error)) => return reply.error(error.line()),
             Slabs::Automove(level) => {
-                self.store.set_automove(match level {
-                    0 => Automove::Off,
-                    1 => Automove::Gentle,
-                    _ => Automove::Eager,
-                });
+                self.store.set_automove(Automove::from_level(level));
                 Ok(())
             }
             Slabs::AutomoveRatio(ratio) => self.store.set_automove_ratio(ratio),
@@ -36,11 +34,8 @@ impl Engine {
             // The protocol crate may learn words before this one does.
             _ => return reply.error("ERROR"),
         };
-        match changed {
-            Ok(()) => reply.line("OK"),
-            // memcached takes any ratio and then moves all pages or none.
-            Err(error) => reply.error(&format!("CLIENT_ERROR {error}")),
-        }
+        // memcached takes any ratio and then moves all pages or none.
+        answer_change(changed, reply);
     }
 
     fn reassign(&self, src: i32, dst: i32, reply: &mut Reply<'_, ItemPin>) {
@@ -51,7 +46,7 @@ impl Engine {
         match self.store.reassign(from, to) {
             Ok(()) => reply.line("OK"),
             Err(error) => reply.error(match error {
-                ReassignError::Disabled => "CLIENT_ERROR slab reassignment disabled",
+                ReassignError::Disabled => REASSIGN_DISABLED,
                 ReassignError::Busy => "BUSY currently processing reassign request",
                 ReassignError::BadClass => "BADCLASS invalid src or dst class id",
                 ReassignError::NoSpare => "NOSPARE source class has no spare pages",
@@ -83,10 +78,7 @@ impl Engine {
             }
             _ => return reply.error("ERROR"),
         };
-        match changed {
-            Ok(()) => reply.line("OK"),
-            Err(error) => reply.error(&format!("CLIENT_ERROR {error}")),
-        }
+        answer_change(changed, reply);
     }
 
     pub(super) fn lru_crawler(
@@ -154,5 +146,13 @@ impl Engine {
         } else {
             reply.error("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust");
         }
+    }
+}
+
+/// The answer to a change of a setting.
+fn answer_change(changed: Result<(), ConfigError>, reply: &mut Reply<'_, ItemPin>) {
+    match changed {
+        Ok(()) => reply.line("OK"),
+        Err(error) => reply.error(&format!("CLIENT_ERROR {error}")),
     }
 }

@@ -547,7 +547,7 @@ impl Slabs {
     }
 
     /// Chunks that are free, but in a page being drained.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(all(test, not(loom)), fuzzing))]
     pub(crate) fn count_drained(&self, arena: &Arena, class: ClassId) -> usize {
         let state = self.classes[class.idx()].lock();
         state.draining.map_or(0, |page| self.n_free_in(arena, class, page))

@@ -26,7 +26,7 @@ use crate::store::closures;
 use table::{BUCKET_BYTES, Table};
 
 pub(crate) use table::Cursor;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) use table::no_memory;
 
 /// So much memory a shard: 1,024 shards at the default of 64 MiB. At 100 bytes an item a shard
@@ -273,7 +273,7 @@ impl ShardGuard<'_> {
         assert!(is_done, "the item being unlinked is in the index");
     }
 
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(all(test, not(loom)), fuzzing))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = ItemId> + '_ {
         self.table.iter()
     }
@@ -290,7 +290,7 @@ impl ShardGuard<'_> {
     }
 
     /// Panics where the table is not what it should be.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(all(test, not(loom)), fuzzing))]
     pub(crate) fn audit(&self, items: &Items) {
         self.table.audit(|id| self.index.hash(items.view(id, self).key()));
     }

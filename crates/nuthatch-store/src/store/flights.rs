@@ -441,7 +441,7 @@ mod interleavings {
             } else {
                 assert!(call(&flights, Does::Lands, &landings).is_some());
             }
-            threads.map(|thread| thread.join().unwrap());
+            threads.into_iter().for_each(|thread| _ = thread.join().unwrap());
             assert_eq!(flights.len(), 0);
         });
     }
