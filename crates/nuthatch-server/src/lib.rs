@@ -39,6 +39,7 @@
 mod connection;
 mod counters;
 mod engine;
+mod gate;
 pub mod log;
 pub mod options;
 pub mod process;

@@ -178,9 +178,7 @@ fn run(options: Options) -> Result<u8, Failure> {
 fn not_yet(options: &Options) -> Option<&'static str> {
     [
         ("-N (--napi-ids)", options.napi_ids != 0),
-        ("-D", options.detail_enabled),
         ("-o read_buf_mem_limit", options.read_buf_mem_limit != 0),
-        ("-o track_sizes", options.store.track_sizes),
     ]
     .into_iter()
     .find_map(|(what, asked)| asked.then_some(what))

@@ -6,6 +6,7 @@ use nuthatch_proto::{Admin, ArgError, Outcome, Reply, Stats};
 use nuthatch_store::types::Ttl;
 
 use super::{Engine, ItemPin};
+use crate::gate::Gate;
 use crate::options::VERSION_LINE;
 
 /// What a command gets that this server does not know: what memcached answers when it was built
@@ -20,10 +21,14 @@ impl Engine {
             Admin::Stats(Stats::Cachedump(Ok(of))) if shared.options.dump_enabled => {
                 return self.cachedump(of.class, of.limit, reply);
             }
+            Admin::Stats(Stats::Detail(Ok(detail))) if shared.options.dump_enabled => {
+                return self.stats_detail(detail, reply);
+            }
             Admin::Stats(stats) => self.stats(stats, reply),
             Admin::Verbosity(level) => {
                 let level = u8::try_from(level).unwrap_or(2).min(2);
                 shared.verbosity.store(level, Relaxed);
+                self.gate.set(Gate::VERBOSE, level > 1);
                 crate::log::set_level(level);
                 reply.line("OK");
             }
@@ -51,6 +56,8 @@ impl Engine {
             Admin::Watch(_) if !shared.options.watch_enabled => {
                 reply.error("CLIENT_ERROR watch commands not allowed");
             }
+            // memcached takes these without external storage, to no effect.
+            Admin::Extstore(_) => reply.error("CLIENT_ERROR external storage is not enabled"),
             Admin::RefreshCerts => reply.line("Error TLS not enabled"),
             Admin::DebugTime(change) if shared.options.debug_commands => {
                 self.debug_time(change, reply);
@@ -79,10 +86,13 @@ impl Engine {
     }
 
     fn stats(&self, stats: Stats<'_>, reply: &mut Reply<'_, ItemPin>) {
-        let is_dump_allowed = self.shared.options.dump_enabled;
+        let shared = &self.shared;
+        let is_dump_allowed = shared.options.dump_enabled;
         match stats {
             Stats::General => self.stats_general(reply),
             Stats::Settings => self.stats_settings(reply),
+            // There are no pages outside of memory.
+            Stats::Extstore => {}
             Stats::Items => self.stats_items(reply),
             Stats::Slabs => self.stats_slabs(reply),
             Stats::Reset => {
@@ -106,9 +116,11 @@ impl Engine {
                 reply.error(error.line());
                 return;
             }
-            // What is not counted is not shown: memcached says so of sizes, and an `ERROR` for
-            // the others is what a server without them answers.
+            Stats::Sizes if shared.options.store.track_sizes => {
+                self.store.sizes().iter().for_each(|(bytes, n_items)| reply.stat(bytes, n_items));
+            }
             Stats::Sizes => reply.stat("sizes_status", "disabled"),
+            // An `ERROR` is what a server without them answers.
             _ => {
                 reply.error(UNKNOWN);
                 return;

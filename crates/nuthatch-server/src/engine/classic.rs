@@ -4,11 +4,14 @@ use nuthatch_proto::{Get, Reply, Set};
 use nuthatch_store::types::{Arith, Key, StoreMode};
 use nuthatch_store::{Commit, Counted, Item, Missed, NewItem};
 
-use super::{Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Outgoing, outgoing, value_of};
+use super::{
+    Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Notes, Outgoing, outgoing, value_of,
+};
 
 impl Engine {
-    pub(super) fn get(&self, get: Get<'_>, reply: &mut Reply<'_, ItemPin>) {
+    pub(super) fn get(&self, get: Get<'_>, reply: &mut Reply<'_, ItemPin>, notes: &impl Notes) {
         let answer = |key: Key<'_>, item: Result<Item<'_>, Missed>| {
+            notes.got(key, item.is_ok());
             let Ok(item) = item else { return };
             let cas = get.with_cas.then(|| item.cas());
             match outgoing(&item) {

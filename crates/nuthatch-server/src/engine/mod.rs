@@ -3,13 +3,14 @@
 mod admin;
 mod classic;
 mod debug;
+mod detail;
 mod dump;
 mod meta;
+mod notes;
 mod settings;
 mod stats;
 mod tune;
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
@@ -20,8 +21,11 @@ use nuthatch_store::{
 };
 use nuthatch_transport::passwords::Passwords;
 
+use crate::gate::Gate;
 use crate::options::Options;
 use crate::{Stop, Telemetry};
+use detail::Prefixes;
+use notes::{Notes, Silent};
 
 /// Values up to this length are copied into the send buffer under the lock of their shard, longer
 /// ones are pinned and sent from where they are. Copying costs less than a slice of its own up to
@@ -42,6 +46,8 @@ const NON_NUMERIC: &str = "CLIENT_ERROR cannot increment or decrement non-numeri
 #[derive(Clone, Debug)]
 pub struct Engine {
     store: Store,
+    /// Who wants to know of requests.
+    gate: Arc<Gate>,
     shared: Arc<Shared>,
 }
 
@@ -56,6 +62,7 @@ struct Shared {
     auth_cmds: AtomicU64,
     auth_errors: AtomicU64,
     holds: debug::Holds,
+    prefixes: Prefixes,
     verbosity: AtomicU8,
     cmd_flush: AtomicU64,
     cmd_meta: AtomicU64,
@@ -112,9 +119,14 @@ impl EngineBuilder {
 
     /// An engine for a store.
     pub fn build(self, store: Store) -> Engine {
-        let verbosity = AtomicU8::new(self.options.verbosity);
+        let options = self.options;
+        let gate = Arc::new(Gate::default());
+        gate.set(Gate::DETAIL, options.detail_enabled);
+        gate.set(Gate::VERBOSE, options.verbosity > 1);
         let shared = Shared {
-            options: self.options,
+            prefixes: Prefixes::new(options.stat_key_prefix),
+            verbosity: AtomicU8::new(options.verbosity),
+            options,
             telemetry: self.telemetry,
             stop: self.stop,
             maintenance: self.maintenance,
@@ -122,7 +134,6 @@ impl EngineBuilder {
             auth_cmds: AtomicU64::new(0),
             auth_errors: AtomicU64::new(0),
             holds: debug::Holds::default(),
-            verbosity,
             cmd_flush: AtomicU64::new(0),
             cmd_meta: AtomicU64::new(0),
             cmd_flush_base: AtomicU64::new(0),
@@ -130,7 +141,7 @@ impl EngineBuilder {
             auth_cmds_base: AtomicU64::new(0),
             auth_errors_base: AtomicU64::new(0),
         };
-        Engine { store, shared: Arc::new(shared) }
+        Engine { store, gate, shared: Arc::new(shared) }
     }
 }
 
@@ -157,11 +168,22 @@ impl Engine {
         sink: Option<ItemSink>,
         reply: &mut Reply<'_, ItemPin>,
     ) -> Outcome {
-        if self.shared.verbosity.load(Relaxed) > 1 {
-            tracing::debug!("< {}", Summary(&request));
+        match self.gate.load() {
+            0 => self.serve(request, sink, reply, &Silent),
+            wanted => self.serve_noting(wanted, request, sink, reply),
         }
+    }
+
+    /// Does what is asked for, and tells `notes` of it.
+    fn serve(
+        &self,
+        request: Request<'_>,
+        sink: Option<ItemSink>,
+        reply: &mut Reply<'_, ItemPin>,
+        notes: &impl Notes,
+    ) -> Outcome {
         match request {
-            Request::Get(get) => self.get(get, reply),
+            Request::Get(get) => self.get(get, reply, notes),
             Request::Set(set) => self.set(&set, sink, reply),
             Request::Delete(key) => reply.deleted(self.store.delete(key)),
             Request::Arith { key, direction, delta } => self.arith(key, direction, delta, reply),
@@ -189,6 +211,9 @@ impl Handler for Engine {
     }
 
     fn reserve(&mut self, request: &Request<'_>, len: usize) -> Result<ItemSink, &'static str> {
+        if self.gate.load() != 0 {
+            self.note_announced(request);
+        }
         match request {
             Request::Set(set) => self.reserve_set(set, len),
             Request::MetaSet(set) => self.reserve_meta_set(set, len),
@@ -325,39 +350,5 @@ fn outgoing<'a>(item: &Item<'a>) -> Outgoing<'a> {
             // Sixty thousand readers hold it already (memcached calls that a miss).
             None => contiguous.map_or_else(|| Outgoing::Gathered(item.to_vec()), Outgoing::Copied),
         },
-    }
-}
-
-/// A request as the log shows it: its kind and key, never its value.
-struct Summary<'a>(&'a Request<'a>);
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.0 {
-            Request::Get(_) => "get",
-            Request::Set(_) => "set",
-            Request::Delete(_) => "delete",
-            Request::Arith { .. } => "incr/decr",
-            Request::Touch { .. } => "touch",
-            Request::MetaGet(_) => "mg",
-            Request::MetaSet(_) => "ms",
-            Request::MetaDelete(_) => "md",
-            Request::MetaArith(_) => "ma",
-            Request::MetaDebug(_) => "me",
-            Request::Auth(_) => "auth",
-            _ => "admin",
-        };
-        f.write_str(name)?;
-        match self.0 {
-            Request::Get(get) => get.keys().try_for_each(|key| write!(f, " {key}")),
-            request => match request.key() {
-                Some(key) => write!(f, " {key}"),
-                None => Ok(()),
-            },
-        }?;
-        match self.0.value_len() {
-            Some(len) => write!(f, " ({len} bytes)"),
-            None => Ok(()),
-        }
     }
 }

@@ -3,8 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use nuthatch_proto::Reply;
+use nuthatch_store::Profile;
+use nuthatch_store::types::ItemFlags;
 
 use super::{Engine, ItemPin};
+use crate::gate::Gate;
+use crate::options::Port;
 
 /// What memcached shows as `temporary_ttl` while TEMP is off.
 const TEMPORARY_TTL_OFF: u32 = 61;
@@ -34,9 +38,10 @@ impl Engine {
         reply.stat("growth_factor", format_args!("{:.2}", config.growth_factor));
         reply.stat("chunk_size", config.chunk_size_min);
         reply.stat("num_threads", options.threads);
-        reply.stat("num_threads_per_udp", 0);
-        reply.stat("stat_key_prefix", ':');
-        reply.stat("detail_enabled", "no");
+        let n_udp = if options.udp_port == Port::Off { 0 } else { options.threads };
+        reply.stat("num_threads_per_udp", n_udp);
+        reply.stat("stat_key_prefix", char::from(options.stat_key_prefix));
+        reply.stat("detail_enabled", yes(self.gate.load() & Gate::DETAIL != 0));
         reply.stat("reqs_per_event", options.reqs_per_event);
         reply.stat("cas_enabled", yes(config.cas));
         reply.stat("tcp_backlog", options.backlog);
@@ -71,8 +76,17 @@ impl Engine {
         reply.stat("temp_lru", yes(config.temporary_ttl.is_some()));
         reply.stat("temporary_ttl", config.temporary_ttl.unwrap_or(TEMPORARY_TTL_OFF));
         reply.stat("idle_timeout", options.idle_timeout_secs);
-        reply.stat("track_sizes", "no");
+        reply.stat("watcher_logbuf_size", options.watcher_logbuf_bytes);
+        reply.stat("worker_logbuf_size", options.worker_logbuf_bytes);
+        reply.stat("read_buf_mem_limit", options.read_buf_mem_limit);
+        reply.stat("track_sizes", yes(options.store.track_sizes));
         reply.stat("inline_ascii_response", "no");
-        reply.stat("client_flags_size", size_of::<u32>());
+        reply.stat("drop_privileges", yes(options.drop_privileges));
+        reply.stat("num_napi_ids", options.napi_ids);
+        // What memcached says when there is none.
+        reply.stat("memory_file", "(null)");
+        reply.stat("client_flags_size", size_of::<ItemFlags>());
+        // Ours.
+        reply.stat("profile", if config.profile == Profile::Lean { "lean" } else { "compat" });
     }
 }

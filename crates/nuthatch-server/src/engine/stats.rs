@@ -213,6 +213,7 @@ impl Engine {
     pub(super) fn reset_stats(&self) {
         let shared = &self.shared;
         self.store.reset_stats();
+        shared.prefixes.clear();
         if let Some(telemetry) = &shared.telemetry {
             telemetry.reset();
         }

@@ -8,7 +8,7 @@ use crate::support::{Client, eventually, start};
 /// Has a conversation with a server of ours, and before that with a memcached where there is one,
 /// which must say the same.
 #[track_caller]
-fn agree(args: &[&str], conversation: &[(&str, &str)]) -> Daemon {
+pub(crate) fn agree(args: &[&str], conversation: &[(&str, &str)]) -> Daemon {
     if let Some(path) = current_memcached() {
         let theirs = Daemon::builder(path).args(args).start().unwrap();
         play(&mut Client::of(&theirs), conversation);
@@ -20,7 +20,7 @@ fn agree(args: &[&str], conversation: &[(&str, &str)]) -> Daemon {
 
 /// Plays a conversation: each command, and the lines that answer it.
 #[track_caller]
-fn play(client: &mut Client, conversation: &[(&str, &str)]) {
+pub(crate) fn play(client: &mut Client, conversation: &[(&str, &str)]) {
     for (command, answer) in conversation {
         client.send(format!("{command}\r\n"));
         for line in answer.split('|') {

@@ -145,6 +145,23 @@ fn stats_have_two_lines_more() {
 }
 
 #[test]
+fn external_storage_is_not_set_up_where_there_is_none() {
+    for what in ["item_age 5", "max_frag 0.5", "free_memchunks 1 2"] {
+        check(
+            format!("extstore {what}\r\nextstore bad 1\r\n"),
+            "CLIENT_ERROR external storage is not enabled\r\nERROR\r\n",
+        );
+    }
+}
+
+#[test]
+fn a_prefix_of_control_bytes_breaks_no_line() {
+    let sent = b"stats detail on\r\nget \x01:a\r\nstats detail dump\r\n";
+    let reply = answer(&[], sent);
+    assert_eq!(reply, "OK\r\nEND\r\nPREFIX %01 get 1 hit 0 set 0 del 0\r\nEND\r\n");
+}
+
+#[test]
 fn a_dump_of_nothing_has_no_consequences() {
     check(
         "lru_crawler metadump ,\r\nlru_crawler crawl all\r\nlru_crawler crawl hash\r\n",
@@ -162,7 +179,7 @@ fn automove_takes_no_ratio_that_it_cannot_use() {
 
 #[test]
 fn what_is_not_there_yet_says_error() {
-    for command in ["watch", "extstore item_age 5", "stats conns", "stats extstore"] {
+    for command in ["watch", "stats conns"] {
         check(format!("{command}\r\n"), "ERROR\r\n");
     }
 }

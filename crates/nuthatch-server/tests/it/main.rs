@@ -10,6 +10,7 @@ mod options;
 mod oracle;
 mod robustness;
 mod startup;
+mod statistics;
 mod support;
 mod transcripts;
 mod udp;
