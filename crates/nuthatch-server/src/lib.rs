@@ -57,4 +57,4 @@ pub use nuthatch_proto as proto;
 pub use nuthatch_store as store;
 pub use nuthatch_transport as transport;
 pub use server::{Server, ServerBuilder};
-pub use stop::Stop;
+pub use stop::{End, Stop};

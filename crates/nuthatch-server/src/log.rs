@@ -27,6 +27,11 @@ pub fn init(level: u8) {
     let _ = tracing_subscriber::registry().with(layer.with_filter(shown)).try_init();
 }
 
+/// What is shown now.
+pub fn level() -> u8 {
+    LEVEL.load(Relaxed)
+}
+
 /// Changes what is shown.
 pub fn set_level(level: u8) {
     LEVEL.store(level, Relaxed);

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::connection::{Connection, ConnectionSettings, Worker};
 use crate::options::Protocol;
-use crate::{Stop, Telemetry, udp};
+use crate::{End, Stop, Telemetry, udp};
 
 /// What a client above the limit is told before it is closed.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
@@ -297,7 +297,7 @@ impl Server {
             }
             Ok(())
         });
-        stop.stop();
+        stop.stop(End::AtOnce);
         // Ends the accepting tasks, and with them the listeners.
         drop(runtime);
         for thread in threads {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nuthatch_server::options::{self, Options, Parsed, Port, StoreOptions};
 use nuthatch_server::process::logfile::LogFile;
+use nuthatch_server::process::privileges::{self, Keep};
 use nuthatch_server::process::{
     ProcessError, daemon, exit, hooks, limits, pidfile, ports, signals, user,
 };
@@ -16,8 +17,8 @@ use nuthatch_server::transport::passwords::Passwords;
 use nuthatch_server::transport::{
     BindOptions, Bound, BoundUdp, ListenAddr, ListenProtocol, Local, Place, bind, bind_udp,
 };
-use nuthatch_server::{Engine, Server, log};
-use tokio::signal::unix::{SignalKind, signal};
+use nuthatch_server::{End, Engine, Server, log};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Where to listen without `-l`. memcached serves every address of the machine to everybody.
 const LISTEN_DEFAULT: &str = "127.0.0.1";
@@ -160,6 +161,9 @@ fn run(options: Options) -> Result<u8, Failure> {
     if let Some(logfile) = logfile {
         logfile.redirect().map_err(Failure::system)?;
     }
+    let keep = options
+        .drop_privileges
+        .then(|| Keep::NOTHING.reading(passwords.is_some()).removing(options.pidfile.is_some()));
     let mut engine = Engine::builder()
         .options(options)
         .telemetry(server.telemetry())
@@ -169,8 +173,29 @@ fn run(options: Options) -> Result<u8, Failure> {
         engine = engine.passwords(passwords.clone());
     }
     let engine = engine.build(store);
-    let until = until_signal(held, passwords);
+    let mut served = Ok(());
+    let stop = server.stop();
+    let until = async {
+        // Everything is there now: threads, listeners, and whoever catches signals.
+        let caught = Signals::catch(held);
+        if let Some(keep) = keep {
+            served = privileges::give_up(keep);
+            if served.is_err() {
+                return;
+            }
+        }
+        match caught {
+            Some(signals) => stop.stop(signals.wait(passwords.as_ref()).await),
+            None => std::future::pending().await,
+        }
+    };
     server.run(move || engine.clone(), until).map_err(Failure::system)?;
+    served.map_err(|error| Failure::of(error, exit::FAILURE))?;
+    match stop.end() {
+        Some(End::Graceful) => eprintln!("Gracefully stopping"),
+        _ if log::level() > 0 => eprintln!("Exiting normally"),
+        _ => {}
+    }
     Ok(exit::OK)
 }
 
@@ -389,29 +414,43 @@ fn reload(passwords: Option<&Passwords>) {
     }
 }
 
-/// Waits for a signal that ends the server: SIGINT, SIGTERM, or SIGUSR1, which asks memcached for a
-/// graceful end and has nothing to save here.
-async fn until_signal(held: signals::Held, passwords: Option<Passwords>) {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::user_defined1(),
-        SignalKind::hangup(),
-    ];
-    let caught = kinds.map(signal);
-    if let Err(error) = held.release() {
-        tracing::warn!("signals stay held back: {error}");
+/// The signals that are acted on.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    graceful: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Catches them from now on; those that were held back come first. `None` where the system
+    /// does not let them be caught, so that its defaults apply.
+    fn catch(held: signals::Held) -> Option<Self> {
+        let caught = || {
+            Ok::<_, std::io::Error>(Self {
+                interrupt: signal(SignalKind::interrupt())?,
+                terminate: signal(SignalKind::terminate())?,
+                graceful: signal(SignalKind::user_defined1())?,
+                hangup: signal(SignalKind::hangup())?,
+            })
+        };
+        let caught = caught();
+        if let Err(error) = held.release() {
+            tracing::warn!("signals stay held back: {error}");
+        }
+        caught.inspect_err(|error| tracing::warn!("signals cannot be caught: {error}")).ok()
     }
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut graceful), Ok(mut hangup)] = caught else {
-        tracing::warn!("signals cannot be caught; the system's defaults apply");
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return tracing::info!("SIGINT: stopping"),
-            _ = terminate.recv() => return tracing::info!("SIGTERM: stopping"),
-            _ = graceful.recv() => return tracing::info!("SIGUSR1: stopping"),
-            _ = hangup.recv() => reload(passwords.as_ref()),
+
+    /// Waits for one that ends the server and says how, and reloads meanwhile what is to be
+    /// reloaded.
+    async fn wait(mut self, passwords: Option<&Passwords>) -> End {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return End::AtOnce,
+                _ = self.terminate.recv() => return End::AtOnce,
+                _ = self.graceful.recv() => return End::Graceful,
+                _ = self.hangup.recv() => reload(passwords),
+            }
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use nuthatch_proto::{Admin, ArgError, Outcome, Reply, Stats};
+use nuthatch_proto::{Admin, ArgError, Outcome, Reply, ShutdownMode, Stats};
 use nuthatch_store::types::Ttl;
 
 use super::{Engine, ItemPin};
+use crate::End;
 use crate::gate::Gate;
 use crate::options::VERSION_LINE;
 
@@ -45,9 +46,12 @@ impl Engine {
                     return Outcome::Done;
                 };
                 match mode {
-                    // There is no state to save, so a graceful end is an end.
-                    Ok(_) => {
-                        stop.stop();
+                    Ok(mode) => {
+                        // There is no state to save, so a graceful end is an end with a word.
+                        stop.stop(match mode {
+                            ShutdownMode::Now => End::AtOnce,
+                            ShutdownMode::Graceful => End::Graceful,
+                        });
                         return Outcome::Close;
                     }
                     Err(error) => reply.error(error.line()),
@@ -62,6 +66,7 @@ impl Engine {
             Admin::DebugTime(change) if shared.options.debug_commands => {
                 self.debug_time(change, reply);
             }
+            Admin::Misbehave if shared.options.debug_commands => super::debug::misbehave(reply),
             Admin::DebugItem { action, key } if shared.options.debug_commands => {
                 return self.debug_item(action, key, reply);
             }

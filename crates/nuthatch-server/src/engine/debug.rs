@@ -1,4 +1,4 @@
-//! `debugtime` and `debugitem`: what memcached has in its debug build only, for its own tests.
+//! `debugtime`, `debugitem` and `misbehave`: what memcached has in its debug build only, for its own tests.
 //! Served where `-o relaxed_privileges` is given, which those tests do.
 //!
 //! `debugitem lock` keeps an item's index shard locked until `debugitem unlock`, by a thread of its
@@ -6,6 +6,8 @@
 //! workers included; that is what the command is for, and why nobody else has it.
 
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 
@@ -72,6 +74,19 @@ impl Engine {
         };
         reply.line(if answer { "OK" } else { MISS });
         Outcome::Done
+    }
+}
+
+/// `misbehave`: does what somebody would who has got into the process, makes a socket and starts a
+/// program. `OK` says that neither was possible; under `-o drop_privileges` there is no answer,
+/// because the first attempt ends the process.
+pub(super) fn misbehave(reply: &mut Reply<'_, ItemPin>) {
+    let is_socket_made = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok();
+    let is_program_run = Command::new("sh").args(["-c", "sleep 0"]).status().is_ok();
+    if is_socket_made || is_program_run {
+        reply.error("ERROR");
+    } else {
+        reply.line("OK");
     }
 }
 

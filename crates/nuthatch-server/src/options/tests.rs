@@ -430,7 +430,7 @@ fn help_shows_what_there_is_and_nothing_else() {
     for there in ["-s, --unix-socket=<file>", "-o, --extended=<list>", "maxconns_fast:"] {
         assert!(help.contains(there), "{there}");
     }
-    for missing in ["sasl", "ext_path", "proxy_config", "enable-ssl", "no_drop_privileges"] {
+    for missing in ["sasl", "ext_path", "proxy_config", "enable-ssl"] {
         assert!(!help.to_lowercase().contains(missing), "{missing}");
     }
     assert!(help.lines().all(|line| line.len() <= 110), "no line is too wide");

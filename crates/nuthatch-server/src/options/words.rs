@@ -8,6 +8,8 @@ use std::str::FromStr;
 use nuthatch_store::Profile;
 use nuthatch_types::limits;
 
+use crate::process::privileges::IS_SUPPORTED;
+
 use super::{
     HOT_WARM_PCT_MAX, HashAlgorithm, Options, UsageError,
     draft::{Draft, invalid},
@@ -430,6 +432,27 @@ pub(super) const WORDS: &[Word] = &[
         }),
     },
     Word {
+        name: "drop_privileges",
+        doc: if IS_SUPPORTED {
+            "once the server is up, give up the system calls that it does not need;\n\
+             whatever uses one all the same ends it"
+        } else {
+            ""
+        },
+        default: None,
+        action: if IS_SUPPORTED {
+            WordAction::Set(|draft| draft.options.drop_privileges = true)
+        } else {
+            WordAction::Unsupported
+        },
+    },
+    Word {
+        name: "no_drop_privileges",
+        doc: if IS_SUPPORTED { "keep all system calls (default)" } else { "" },
+        default: None,
+        action: WordAction::Set(|draft| draft.options.drop_privileges = false),
+    },
+    Word {
         name: "relaxed_privileges",
         doc: "serve debugging commands, heed T_MEMD_INITIAL_MALLOC",
         default: Some(|options| on_off(options.debug_commands)),
@@ -449,13 +472,10 @@ pub(super) const WORDS: &[Word] = &[
             Ok(())
         }),
     },
-    // A word that asks for the absence of what this build does not have: it does as it says.
-    off("no_drop_privileges"),
     // Words that would do harm or nothing.
     refused("no_hashexpand", "an index that may not grow would have to refuse items"),
     refused("tail_repair_time", "references are never lost here, so that there is none to repair"),
     // Words that ask for what this build does not have.
-    unsupported("drop_privileges"),
     unsupported("ext_compact_under"),
     unsupported("ext_drop_under"),
     unsupported("ext_drop_unread"),
@@ -493,11 +513,6 @@ const fn unsupported(name: &'static str) -> Word {
 
 const fn refused(name: &'static str, reason: &'static str) -> Word {
     Word { name, doc: "", default: None, action: WordAction::Refused(reason) }
-}
-
-/// A word that turns off what is not there.
-const fn off(name: &'static str) -> Word {
-    Word { name, doc: "", default: None, action: WordAction::Set(|_| {}) }
 }
 
 fn on_off(enabled: bool) -> String {

@@ -17,7 +17,9 @@
 //!    [`pidfile::PidFile::write`] (`-P`) and [`ports::write`], which tell others that the sockets
 //!    are open;
 //! 8. [`logfile::LogFile::redirect`];
-//! 9. [`daemon::Detached::ready`]: the first process ends with exit code 0.
+//! 9. [`daemon::Detached::ready`]: the first process ends with exit code 0;
+//! 10. [`privileges::give_up`] (`-o drop_privileges`), from inside the running server, when all its
+//!     threads are there.
 //!
 //! Safe code only: `fork` and `exec` come from [`std::process`], the rest from `nix`.
 
@@ -28,6 +30,7 @@ pub mod limits;
 pub mod logfile;
 pub mod pidfile;
 pub mod ports;
+pub mod privileges;
 pub mod signals;
 pub mod user;
 

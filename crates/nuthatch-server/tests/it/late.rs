@@ -16,7 +16,7 @@ use nuthatch_server::proto::{
     SEND_QUEUE_BYTES_MAX, Sink,
 };
 use nuthatch_server::transport::{BindOptions, ListenAddr, Local, bind};
-use nuthatch_server::{Server, Stop};
+use nuthatch_server::{End, Server, Stop};
 
 use crate::support::{Client, eventually};
 
@@ -172,7 +172,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.stop();
+        self.stop.stop(End::AtOnce);
         self.thread.take().expect("it is taken once").join().unwrap();
     }
 }

@@ -8,6 +8,7 @@ mod differences;
 mod late;
 mod options;
 mod oracle;
+mod privileges;
 mod robustness;
 mod startup;
 mod statistics;

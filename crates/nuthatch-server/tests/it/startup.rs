@@ -15,7 +15,7 @@ use nix::{
 };
 use nuthatch_testkit::Daemon;
 
-use crate::support::{NUTHATCHD, eventually, run, signal, told_pid};
+use crate::support::{Client, NUTHATCHD, eventually, run, signal, told_pid};
 
 #[track_caller]
 fn ends(args: &[&str], code: i32, message: &str) {
@@ -98,6 +98,17 @@ fn signals_end_the_server_well() {
         signal(daemon.pid(), how);
         let status = daemon.wait().unwrap().expect("it ends");
         assert!(status.success(), "{how}: {status}: {}", daemon.stderr());
+        let is_graceful = how == Signal::SIGUSR1;
+        assert_eq!(daemon.stderr().ends_with("Gracefully stopping\n"), is_graceful, "{how}");
+        assert!(!daemon.stderr().contains("Exiting normally"), "only with -v");
+    }
+    for (command, last) in
+        [("shutdown", "Exiting normally\n"), ("shutdown graceful", "Gracefully stopping\n")]
+    {
+        let mut daemon = Daemon::builder(NUTHATCHD).args(["-A", "-v"]).start().unwrap();
+        assert_eq!(Client::of(&daemon).ask(command), "", "the connection ends");
+        assert!(daemon.wait().unwrap().expect("it ends").success(), "{command}");
+        assert!(daemon.stderr().ends_with(last), "{command}: {}", daemon.stderr());
     }
 }
 
