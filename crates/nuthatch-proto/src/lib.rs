@@ -101,6 +101,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+pub mod binary;
 pub mod client;
 mod error;
 mod request;
@@ -116,11 +117,11 @@ pub use admin::{
 };
 pub use error::{ArgError, Error};
 pub use nuthatch_types as types;
-pub use request::{Auth, Get, Meta, MetaSet, Request, Set, Value};
+pub use request::{Auth, Count, Get, Meta, MetaSet, Request, Sasl, Set, Value};
 pub use server::{
     Buffers, DebugFacts, DumpFacts, FEED_BYTES_MAX, Fed, Feed, Handler, ItemFacts, Later,
     MetaStatus, Outcome, Output, Pinned, Reply, ReplyMark, SEND_QUEUE_BYTES_MAX, SINK_LEN_MIN,
-    Session, Sink, Ticket, Want,
+    Session, Sink, Speaks, Ticket, Want,
 };
 pub use text::meta::MetaFlags;
 pub use text::{Parsed, Scratch, parse_line};

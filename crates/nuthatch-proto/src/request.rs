@@ -1,5 +1,5 @@
-//! Requests as a server sees them: every command of the text protocol, borrowed from the line
-//! it arrived on.
+//! Requests as a server sees them: every command of the text protocol, and what the binary
+//! protocol asks that text cannot; borrowed from the line or frame they arrived in.
 
 use nuthatch_types::{Arith, Cas, ItemFlags, Key, StoreMode, Ttl};
 
@@ -13,10 +13,26 @@ use crate::text::meta::MetaFlags;
 pub enum Request<'a> {
     /// `get`, `gets`, `gat`, `gats`.
     Get(Get<'a>),
+    /// One item, as the binary protocol asks for it (`get`, `getk`, `gat`, `gatk`): answered with
+    /// [`Reply::value`](crate::Reply::value) and the CAS number, or with
+    /// [`Reply::end`](crate::Reply::end) alone if there is none.
+    GetOne {
+        /// The item.
+        key: Key<'a>,
+        /// The new life span (`gat`, `gatk`).
+        touch: Option<Ttl>,
+    },
     /// `set`, `add`, `replace`, `append`, `prepend`, `cas`.
     Set(Set<'a>),
     /// `delete`.
     Delete(Key<'a>),
+    /// `delete` of the binary protocol, with a CAS number.
+    DeleteIf {
+        /// The item.
+        key: Key<'a>,
+        /// The number it must have.
+        cas: Cas,
+    },
     /// `incr`, `decr`.
     Arith {
         /// The item.
@@ -26,6 +42,8 @@ pub enum Request<'a> {
         /// By how much.
         delta: u64,
     },
+    /// `increment`, `decrement` of the binary protocol.
+    Count(Count<'a>),
     /// `touch`.
     Touch {
         /// The item.
@@ -46,6 +64,8 @@ pub enum Request<'a> {
     /// A log-in, on a session that asks for one
     /// ([`Session::with_login`](crate::Session::with_login)).
     Auth(Auth<'a>),
+    /// A log-in of the binary protocol, or the question how one may be made.
+    Sasl(Sasl<'a>),
     /// Everything that serves the operator and not the application.
     Admin(Admin<'a>),
 }
@@ -57,12 +77,15 @@ impl<'a> Request<'a> {
             Self::Get(get) => get.keys().next(),
             Self::Set(set) => Some(set.key),
             Self::Delete(key)
+            | Self::GetOne { key, .. }
+            | Self::DeleteIf { key, .. }
             | Self::Arith { key, .. }
+            | Self::Count(Count { key, .. })
             | Self::Touch { key, .. }
             | Self::MetaDebug(key) => Some(*key),
             Self::MetaGet(meta) | Self::MetaDelete(meta) | Self::MetaArith(meta) => Some(meta.key),
             Self::MetaSet(set) => Some(set.meta.key),
-            Self::Auth(_) | Self::Admin(_) => None,
+            Self::Auth(_) | Self::Sasl(_) | Self::Admin(_) => None,
         }
     }
 
@@ -82,6 +105,7 @@ impl<'a> Request<'a> {
         match &mut self {
             Self::Set(Set { value, .. })
             | Self::MetaSet(MetaSet { value, .. })
+            | Self::Sasl(Sasl::Auth { data: value, .. } | Sasl::Step { data: value, .. })
             | Self::Admin(Admin::Config(Config::Set { value, .. })) => *value = Value::Here(bytes),
             _ => {}
         }
@@ -92,6 +116,7 @@ impl<'a> Request<'a> {
         match self {
             Self::Set(Set { value, .. })
             | Self::MetaSet(MetaSet { value, .. })
+            | Self::Sasl(Sasl::Auth { data: value, .. } | Sasl::Step { data: value, .. })
             | Self::Admin(Admin::Config(Config::Set { value, .. })) => Some(value),
             _ => None,
         }
@@ -133,10 +158,29 @@ pub struct Set<'a> {
     pub flags: ItemFlags,
     /// The life span.
     pub ttl: Ttl,
-    /// The CAS number to compare (`cas` only).
+    /// The CAS number to compare: of `cas`, and of any store command of the binary protocol. With
+    /// it, that protocol's `add` is a [`StoreMode::Replace`].
     pub cas: Option<Cas>,
     /// The value.
     pub value: Value<'a>,
+}
+
+/// `increment` and `decrement` of the binary protocol; answered with
+/// [`Reply::number_as`](crate::Reply::number_as).
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Count<'a> {
+    /// The item.
+    pub key: Key<'a>,
+    /// Up or down.
+    pub direction: Arith,
+    /// By how much.
+    pub delta: u64,
+    /// The number and the life span of an item to be made where there is none; without them that
+    /// is a miss.
+    pub initial: Option<(u64, Ttl)>,
+    /// The CAS number the item must have.
+    pub cas: Option<Cas>,
 }
 
 /// `ms`.
@@ -175,6 +219,49 @@ impl std::fmt::Debug for Auth<'_> {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Auth").field("user", &self.user.escape_ascii().to_string()).finish()
+    }
+}
+
+/// A log-in by SASL, the binary protocol's.
+///
+/// It is asked for on every session, so that a server without logins can say so, and is all that
+/// is asked besides the version on a session that
+/// [demands one](crate::Session::with_login). A handler keeps what it must know between the steps
+/// by the connection's number ([`Reply::conn`](crate::Reply::conn)); it answers with
+/// [`Reply::line`](crate::Reply::line) (the mechanisms; `Authenticated`),
+/// [`Reply::challenge`](crate::Reply::challenge), or an error.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Sasl<'a> {
+    /// Which mechanisms there are, with spaces between.
+    List,
+    /// The first step.
+    Auth {
+        /// The mechanism's name, 1 to 250 bytes; memcached refuses more than 32.
+        mechanism: &'a [u8],
+        /// What the mechanism begins with; always [`Value::Here`] when a handler is called with
+        /// it. Data that a receive buffer does not hold is refused.
+        data: Value<'a>,
+    },
+    /// Another step.
+    Step {
+        /// The mechanism's name, 1 to 250 bytes.
+        mechanism: &'a [u8],
+        /// The answer to the challenge, as for the first step.
+        data: Value<'a>,
+    },
+}
+
+impl std::fmt::Debug for Sasl<'_> {
+    /// Without the data: a password may be in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, mechanism) = match self {
+            Self::List => return f.write_str("List"),
+            Self::Auth { mechanism, .. } => ("Auth", mechanism),
+            Self::Step { mechanism, .. } => ("Step", mechanism),
+        };
+        let mechanism = mechanism.escape_ascii().to_string();
+        f.debug_struct(name).field("mechanism", &mechanism).finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use nuthatch_proto::{Buffers, Handler, Session, Want};
+use nuthatch_proto::{Buffers, Handler, Session, Speaks, Want};
 use nuthatch_transport::{Networks, Peer, Stream};
 use tokio::time::Sleep;
 
@@ -32,9 +32,6 @@ pub(crate) const LINGER_MAX: Duration = Duration::from_secs(10);
 /// How long a client that has been given a feed may take nothing of it; memcached's figure. A dump
 /// keeps others from dumping meanwhile.
 const STALL_MAX: Duration = Duration::from_secs(1800);
-
-/// The first byte of every binary request.
-pub(crate) const BINARY_MAGIC: u8 = 0x80;
 
 /// What the connections of a worker share.
 pub(crate) struct Worker<H> {
@@ -91,12 +88,8 @@ pub(crate) struct Connection<H: Handler> {
     stream: Stream,
     session: Session<H>,
     stage: Stage,
-    /// What the client may speak.
-    protocol: Protocol,
     /// Whether the session has a pair of the worker's buffers.
     is_lent: bool,
-    /// The first byte the client sent, which says what it speaks.
-    first: Option<u8>,
     /// Ends the wait for a client that is silent, gone, or does not read; made anew whenever it
     /// has done something, and only where there is a limit.
     timer: Option<Pin<Box<Sleep>>>,
@@ -124,6 +117,19 @@ enum Stage {
     Feed,
 }
 
+impl<H: Handler> Worker<H> {
+    /// A session for a client that may speak these protocols.
+    pub(crate) fn session(&self, protocol: Protocol) -> Session<H> {
+        let session =
+            if self.settings.needs_login { Session::with_login() } else { Session::new() };
+        session.speaking(match protocol {
+            Protocol::Auto => Speaks::Auto,
+            Protocol::Ascii => Speaks::Text,
+            Protocol::Binary => Speaks::Binary,
+        })
+    }
+}
+
 impl<H: Handler> Connection<H> {
     pub(crate) fn new(
         stream: Stream,
@@ -131,31 +137,19 @@ impl<H: Handler> Connection<H> {
         worker: Rc<Worker<H>>,
         present: Present,
     ) -> Self {
-        let mut session =
-            if worker.settings.needs_login { Session::with_login() } else { Session::new() };
+        let mut session = worker.session(protocol);
         session.set_conn(u64::from(stream.as_fd().as_raw_fd().unsigned_abs()));
         Self {
             stream,
             session,
             stage: Stage::Read,
-            protocol,
             is_lent: false,
-            first: None,
             timer: None,
             n_steps: 0,
             is_ending: false,
             has_fed: false,
             worker,
             _present: present,
-        }
-    }
-
-    /// Whether the client speaks what is served.
-    fn is_text(&self) -> bool {
-        match self.protocol {
-            Protocol::Ascii => true,
-            Protocol::Auto => self.first != Some(BINARY_MAGIC),
-            Protocol::Binary => false,
         }
     }
 
@@ -204,9 +198,6 @@ impl<H: Handler> Connection<H> {
         let read = self.stream.poll_read(cx, space);
         match read {
             Poll::Ready(Ok(n)) => {
-                if self.first.is_none() {
-                    self.first = space[..n].first().copied();
-                }
                 self.session.received(n);
                 self.worker.tally().bytes_read.add(n as u64);
             }
@@ -283,9 +274,7 @@ impl<H: Handler> Future for Connection<H> {
                         return Poll::Ready(());
                     }
                     match this.poll_read(cx) {
-                        Poll::Ready(Ok(n)) if n > 0 && this.is_text() => {
-                            this.stage = Stage::Process;
-                        }
+                        Poll::Ready(Ok(n)) if n > 0 => this.stage = Stage::Process,
                         Poll::Ready(Ok(0)) if is_owed => this.begin_end(),
                         Poll::Ready(_) => return Poll::Ready(()),
                         Poll::Pending if is_owed => return Poll::Pending,

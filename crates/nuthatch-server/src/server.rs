@@ -118,8 +118,7 @@ impl ServerBuilder {
     }
 
     /// The protocols that clients may speak where their listener does not say it; default whichever
-    /// they begin with. Only the text
-    /// protocols are served so far: a connection that begins in another one is closed.
+    /// they begin with.
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = protocol;
         self

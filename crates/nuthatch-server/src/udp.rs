@@ -20,12 +20,13 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
+use nuthatch_proto::binary::{Header, REQUEST_MAGIC, RESPONSE_MAGIC, Status};
 use nuthatch_proto::udp::{DATAGRAM_LEN_MAX, Datagrams, HEADER_LEN, Request};
 use nuthatch_proto::{Handler, Session, Want};
 use nuthatch_transport::Endpoint;
 use tokio::task;
 
-use crate::connection::{BINARY_MAGIC, LINGER_MAX, SLICES_MAX, Worker};
+use crate::connection::{LINGER_MAX, SLICES_MAX, Worker};
 use crate::options::Protocol;
 
 /// How many times its request an answer may be, in bytes, where the sender is not trusted; what
@@ -109,9 +110,7 @@ impl<H: Handler + 'static> Socket<H> {
         from: SocketAddr,
         buffer: Vec<u8>,
     ) -> Vec<u8> {
-        let Some(mut exchange) = Exchange::new(self, request, from, buffer) else {
-            return Vec::new();
-        };
+        let mut exchange = Exchange::new(self, request, from, buffer);
         let mut rest = request.payload;
         loop {
             match exchange.advance(&mut rest) {
@@ -145,8 +144,8 @@ struct Exchange<H: Handler> {
     session: Session<H>,
     id: u16,
     from: SocketAddr,
-    /// Where a refusal says what it refuses, in the binary protocol: opcode and opaque.
-    binary: Option<(u8, [u8; 4])>,
+    /// What a refusal says that it refuses, in the binary protocol.
+    binary: Option<Header>,
     answer: Vec<u8>,
     answer_len_max: usize,
     too_long: &'static str,
@@ -162,29 +161,23 @@ enum Next {
 }
 
 impl<H: Handler> Exchange<H> {
-    /// `None` for a request in a protocol that is not spoken there.
     fn new(
         socket: &Rc<Socket<H>>,
         request: Request<'_>,
         from: SocketAddr,
         mut answer: Vec<u8>,
-    ) -> Option<Self> {
+    ) -> Self {
         let worker = &socket.worker;
-        if socket.protocol == Protocol::Binary
-            || socket.protocol == Protocol::Auto && request.payload[0] == BINARY_MAGIC
-        {
-            return None;
-        }
-        let mut session =
-            if worker.settings.needs_login { Session::with_login() } else { Session::new() };
+        let mut session = worker.session(socket.protocol);
         session.set_conn(u64::from(socket.endpoint.as_fd().as_raw_fd().unsigned_abs()));
         let spare = session.attach(worker.take_buffers());
         debug_assert!(spare.is_none(), "a new session has no buffers");
-        let binary = (request.payload[0] == BINARY_MAGIC).then(|| {
-            let opcode = request.payload.get(1).copied().unwrap_or_default();
-            let opaque = request.payload.get(12..16).and_then(|opaque| opaque.try_into().ok());
-            (opcode, opaque.unwrap_or_default())
-        });
+        let binary = match request.payload.first_chunk() {
+            Some(header) if header[0] == REQUEST_MAGIC && socket.protocol != Protocol::Ascii => {
+                Some(Header::from_bytes(header))
+            }
+            _ => None,
+        };
         let is_trusted =
             from.ip().to_canonical().is_loopback() || worker.settings.udp_trust.contain(from);
         let (answer_len_max, too_long) = if is_trusted {
@@ -198,7 +191,7 @@ impl<H: Handler> Exchange<H> {
         };
         answer.clear();
         let (socket, id) = (Rc::clone(socket), request.id);
-        Some(Self { socket, session, id, from, binary, answer, answer_len_max, too_long })
+        Self { socket, session, id, from, binary, answer, answer_len_max, too_long }
     }
 
     /// Answers what there is to answer, of what is left of the request.
@@ -272,22 +265,24 @@ impl<H: Handler> Exchange<H> {
 
     /// Says why there is no answer, instead of one.
     fn refuse(&mut self, line: &str) {
-        /// Binary status codes have no word for this; "too large" is the nearest, and the text
-        /// that comes with it says what it is.
-        const TOO_LARGE: u8 = 0x03;
-        const RESPONSE_MAGIC: u8 = 0x81;
         self.answer.clear();
         match self.binary {
             None => {
                 self.answer.extend_from_slice(line.as_bytes());
                 self.answer.extend_from_slice(b"\r\n");
             }
-            Some((opcode, opaque)) => {
-                let len = u8::try_from(line.len()).expect("refusals are short");
-                let head = [RESPONSE_MAGIC, opcode, 0, 0, 0, 0, 0, TOO_LARGE, 0, 0, 0, len];
-                self.answer.extend_from_slice(&head);
-                self.answer.extend_from_slice(&opaque);
-                self.answer.extend_from_slice(&[0; size_of::<u64>()]);
+            Some(Header { opcode, opaque, .. }) => {
+                let header = Header {
+                    magic: RESPONSE_MAGIC,
+                    opcode,
+                    // There is no status for this; this one is the nearest, and the text that comes
+                    // with it says what it is.
+                    status: Status::TOO_LARGE.0,
+                    body_len: u32::try_from(line.len()).expect("refusals are short"),
+                    opaque,
+                    ..Header::default()
+                };
+                self.answer.extend_from_slice(&header.to_bytes());
                 self.answer.extend_from_slice(line.as_bytes());
             }
         }

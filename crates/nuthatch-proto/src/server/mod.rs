@@ -7,10 +7,14 @@
 //!                     └─ a large value that is still arriving goes
 //!                        straight into the place the handler gave
 //! ```
+//!
+//! Requests are lines of the text protocol or frames of the binary one. The client's first byte
+//! says which, and the rest is the same state machine.
 
 mod buffers;
 mod dump;
 mod feed;
+mod frames;
 mod handler;
 mod late;
 mod reply;
@@ -31,9 +35,11 @@ pub use reply::{DebugFacts, ItemFacts, MetaStatus, Reply, Ticket};
 pub use sendq::ReplyMark;
 
 use self::buffers::RECV_BYTES;
+use self::frames::Skip;
 use self::late::Desk;
 use self::reply::{Context, Kind};
 use self::sendq::{Retrieval, SendQueue};
+use crate::binary::{Frame as BinaryFrame, Head, REQUEST_MAGIC, parse_frame};
 use crate::error::{BAD_DATA_CHUNK, NO_MEMORY_READING};
 use crate::request::{Get, Request};
 use crate::text::encode::CRLF;
@@ -63,6 +69,20 @@ const GAPS_MAX: usize = 64;
 
 /// What the client is told where an answer that came late would have been late once more.
 const NO_SECOND_DELAY: &str = "SERVER_ERROR no answer";
+
+/// The protocols that a client may speak on a session.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the protocol has these and no others")]
+pub enum Speaks {
+    /// Whichever the first byte is of: [`REQUEST_MAGIC`](crate::binary::REQUEST_MAGIC) begins a
+    /// binary session, any other byte one of text, and so it stays.
+    #[default]
+    Auto,
+    /// The text protocols, classic and meta.
+    Text,
+    /// The binary protocol. A frame that does not begin as it must ends the connection.
+    Binary,
+}
 
 /// What a session wants from its driver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -138,7 +158,11 @@ pub enum Want {
 /// looks at what its buffer happens to hold: a retrieval (`gat` and `gats` too) may have 8 MiB, a
 /// store command 16 KiB, any other line 2048 bytes; beyond that the connection is closed.
 ///
-/// **Differences from memcached 1.6.45**, all deliberate: no empty line follows the error about a
+/// **Protocols.** The client's first byte says whether it speaks text or binary, unless the driver
+/// [says](Self::speaking) that there is no choice.
+///
+/// **Differences from memcached 1.6.45**, all deliberate: those of the binary protocol are in
+/// [`crate::binary`]; no empty line follows the error about a
 /// key that is too long in a retrieval, because clients read it as the next answer, and the answers
 /// queued before that error are kept; `me key b`
 /// decodes the key; an opaque token that is too long is refused before the command has acted, and
@@ -158,6 +182,8 @@ pub struct Session<H: Handler> {
     /// Fewer of these bytes than this are no use: a value is being waited for.
     need: usize,
     state: State<H::Sink>,
+    /// What is spoken; `Auto` until the first byte has come.
+    speaks: Speaks,
     needs_login: bool,
     /// The last line announced a value without saying how long it is.
     is_unbounded: bool,
@@ -169,12 +195,14 @@ pub struct Session<H: Handler> {
 
 /// What the next byte of input is.
 enum State<S> {
-    /// The beginning of a command line.
+    /// The beginning of a command line, or of a frame.
     Line,
     /// Part of a value that goes to a place the handler gave.
     Body(Box<Body<S>>),
     /// Something to be skipped; then `line` is the answer.
     Swallow { left: usize, line: &'static str, noreply: bool },
+    /// The rest of a frame that is refused.
+    Skip(Skip),
     /// More keys of a retrieval, `len` bytes up to and including its line end.
     Keys { len: usize, with_cas: bool, touch: Option<Ttl> },
     /// Not for this session until it is resumed.
@@ -187,7 +215,7 @@ struct Body<S> {
     sink: S,
     /// Bytes of the value still to come.
     left: usize,
-    /// The command line.
+    /// The command line, or the frame up to the value.
     line: Box<[u8]>,
 }
 
@@ -209,6 +237,7 @@ impl<H: Handler> Session<H> {
             searched: 0,
             need: 0,
             state: State::Line,
+            speaks: Speaks::Auto,
             needs_login: false,
             is_unbounded: false,
             queue: SendQueue::new(),
@@ -219,9 +248,22 @@ impl<H: Handler> Session<H> {
     }
 
     /// A session on which nothing is served until the client has logged in: the handler gets
-    /// [`Request::Auth`] and nothing else before it has returned [`Outcome::Authenticated`].
+    /// [`Request::Auth`], in the binary protocol [`Request::Sasl`] and the question for the
+    /// version, and nothing else before it has returned [`Outcome::Authenticated`].
     pub fn with_login() -> Self {
         Self { needs_login: true, ..Self::new() }
+    }
+
+    /// The same session for clients that speak as said; without this the first byte decides.
+    #[must_use]
+    pub const fn speaking(mut self, speaks: Speaks) -> Self {
+        self.speaks = speaks;
+        self
+    }
+
+    /// What is spoken: [`Speaks::Auto`] until the first byte has been looked at.
+    pub const fn speaks(&self) -> Speaks {
+        self.speaks
     }
 
     /// Gives the connection a number by which handlers and logs name it
@@ -278,7 +320,7 @@ impl<H: Handler> Session<H> {
     /// Whether bytes of a large value are arriving, or are being skipped. Such a client is busy
     /// although its request takes long to complete.
     pub fn is_in_value(&self) -> bool {
-        matches!(self.state, State::Body(_) | State::Swallow { .. })
+        matches!(self.state, State::Body(_) | State::Swallow { .. } | State::Skip(_))
     }
 
     /// How many bytes are queued for sending.
@@ -375,7 +417,14 @@ impl<H: Handler> Session<H> {
             context.kind = Kind::Retrieval(retrieval);
         }
         let mut scratch = Scratch::new();
-        if let Some(line) = &line
+        if self.speaks == Speaks::Binary {
+            let frame = line.as_deref().map(|line| parse_frame(line, false));
+            let Some(BinaryFrame::Request { header, opcode, .. }) = frame else {
+                unreachable!("of a binary request all but the value is saved");
+            };
+            let line = line.as_deref().unwrap_or_default();
+            context = Context::frame(Head::new(&header, opcode), line);
+        } else if let Some(line) = &line
             && let Parsed::Request { request, noreply } = parse_line(line, &mut scratch)
         {
             context = Context::new(&request, noreply, line);
@@ -505,9 +554,14 @@ impl<H: Handler> Session<H> {
     /// Deals with what comes next.
     fn step(&mut self, handler: &mut H, scratch: &mut Scratch) -> Step {
         match &mut self.state {
-            State::Line if self.needs_login => self.step_login(handler),
-            State::Line => self.step_line(handler, scratch),
+            State::Line => match self.speaks {
+                Speaks::Text if self.needs_login => self.step_login(handler),
+                Speaks::Text => self.step_line(handler, scratch),
+                Speaks::Binary => self.step_frame(handler),
+                Speaks::Auto => self.step_first(handler, scratch),
+            },
             State::Body(_) => self.step_body(handler, scratch),
+            State::Skip(_) => self.step_skip(),
             State::Swallow { left, line, noreply } => {
                 let n = (*left).min(self.end - self.start);
                 *left -= n;
@@ -529,6 +583,17 @@ impl<H: Handler> Session<H> {
             }
             State::Stream | State::Closing => Step::Starved,
         }
+    }
+
+    /// The first byte says what is spoken.
+    #[cold]
+    fn step_first(&mut self, handler: &mut H, scratch: &mut Scratch) -> Step {
+        match self.recv[self.start..self.end].first() {
+            None => return Step::Starved,
+            Some(&REQUEST_MAGIC) => self.speaks = Speaks::Binary,
+            Some(_) => self.speaks = Speaks::Text,
+        }
+        self.step(handler, scratch)
     }
 
     fn step_login(&mut self, handler: &mut H) -> Step {
@@ -707,6 +772,9 @@ impl<H: Handler> Session<H> {
             body.left -= n;
             self.start += n;
         }
+        if self.speaks == Speaks::Binary {
+            return self.step_frame_body(handler);
+        }
         if body.left > 0 && body.sink.space().is_empty() {
             // The handler had a place, and then no more of it.
             let noreply =
@@ -807,6 +875,7 @@ impl<H: Handler> std::fmt::Debug for Session<H> {
             State::Line => "line",
             State::Body(_) => "body",
             State::Swallow { .. } => "swallow",
+            State::Skip(_) => "skip",
             State::Keys { .. } => "keys",
             State::Stream => "stream",
             State::Closing => "closing",

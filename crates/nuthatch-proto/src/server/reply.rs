@@ -8,6 +8,11 @@
 //! | `mg … q` | `EN` | hits, errors |
 //! | `ms … q`, `md … q` | `HD` | `NS` `EX` `NF`, errors |
 //! | `ma … q` | `HD`, `VA` | `NF` `EX` `NS`, errors |
+//! | quiet opcode that asks for an item | miss | hits, errors |
+//! | any other quiet opcode | success | everything else |
+//!
+//! To a request of the binary protocol the same methods write frames; what they make of status
+//! and error lines is in [`crate::binary`].
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -18,6 +23,7 @@ use super::feed::Feed;
 use super::handler::Outcome;
 use super::late::{Desk, Later};
 use super::sendq::{ReplyMark, Retrieval, Saved, SendQueue};
+use crate::binary::{self, Head, Status, Verb, write as frame};
 use crate::request::{Meta, Request};
 use crate::text::encode::{self, CRLF};
 use crate::text::meta::{MetaFlags, bit};
@@ -61,6 +67,8 @@ pub(crate) enum Kind<'a> {
     Set(Meta<'a>),
     Delete(Meta<'a>),
     Arith(Meta<'a>),
+    /// Of the binary protocol.
+    Frame(Head),
 }
 
 impl<'a> Context<'a> {
@@ -81,12 +89,17 @@ impl<'a> Context<'a> {
         Self { noreply, kind: Kind::Plain, line: b"" }
     }
 
+    /// An answer to a binary request; `line` is all of it but the value.
+    pub(crate) const fn frame(head: Head, line: &'a [u8]) -> Self {
+        Self { noreply: false, kind: Kind::Frame(head), line }
+    }
+
     const fn meta(&self) -> Option<&Meta<'a>> {
         match &self.kind {
             Kind::Get(meta) | Kind::Set(meta) | Kind::Delete(meta) | Kind::Arith(meta) => {
                 Some(meta)
             }
-            Kind::Plain | Kind::Retrieval(_) => None,
+            Kind::Plain | Kind::Retrieval(_) | Kind::Frame(_) => None,
         }
     }
 
@@ -230,25 +243,51 @@ impl<'q, P> Reply<'q, P> {
 
     // Status lines.
 
-    /// Writes a status line, given without its line end (`OK`, `TOUCHED`, `RESET` …).
+    /// Writes a status line, given without its line end (`OK`, `TOUCHED`, `RESET` …). To a binary
+    /// request it is a status, and a line that says more than that is the value of the answer.
     pub fn line(&mut self, text: &str) {
+        if let Kind::Frame(head) = self.context.kind {
+            let (status, body) = binary::outcome(text);
+            return self.frame(head, status, Cas(0), body.as_bytes());
+        }
         if !self.context.is_muted() {
             encode::line(&mut self.queue.arena, text.as_bytes());
         }
     }
 
     /// Writes an error line, given without its line end, in place of all that this answer had so
-    /// far. Errors of meta commands are sent even to who asked for quiet.
+    /// far. Errors of meta commands, and of binary requests, are sent even to who asked for quiet.
     pub fn error(&mut self, line: &str) {
         self.has_failed = true;
         self.queue.rollback(self.start);
+        if let Kind::Frame(head) = self.context.kind {
+            let (status, text) = binary::refusal(head.verb, line);
+            return frame::response(&mut self.queue.arena, head, status, Cas(0), text.as_bytes());
+        }
         if !self.context.is_muted() {
             encode::line(&mut self.queue.arena, line.as_bytes());
         }
     }
 
-    /// Answers a classic store command.
+    /// Answers a store command, of which a binary client would hear the item's new CAS number:
+    /// [`stored_as`](Self::stored_as) tells it.
     pub fn stored(&mut self, stored: Stored) {
+        self.stored_as(stored, Cas(0));
+    }
+
+    /// Answers a store command: the outcome and the CAS number of what was stored.
+    pub fn stored_as(&mut self, stored: Stored, cas: Cas) {
+        if let Kind::Frame(head) = self.context.kind {
+            let status = match (stored, head.verb) {
+                (Stored::Stored, _) => return self.frame(head, Status::OK, cas, b""),
+                (Stored::Exists, _) => Status::EXISTS,
+                (Stored::NotFound, _) => Status::NOT_FOUND,
+                (Stored::NotStored, Some(Verb::Add)) if !head.compares => Status::EXISTS,
+                (Stored::NotStored, Some(Verb::Replace)) if !head.compares => Status::NOT_FOUND,
+                (Stored::NotStored, _) => Status::NOT_STORED,
+            };
+            return self.frame(head, status, Cas(0), status.text().as_bytes());
+        }
         self.line(match stored {
             Stored::Stored => "STORED",
             Stored::NotStored => "NOT_STORED",
@@ -257,7 +296,7 @@ impl<'q, P> Reply<'q, P> {
         });
     }
 
-    /// Answers a classic `delete`.
+    /// Answers a `delete` that is not a meta command.
     pub fn deleted(&mut self, deleted: Deleted) {
         self.line(match deleted {
             Deleted::Deleted => "DELETED",
@@ -266,13 +305,31 @@ impl<'q, P> Reply<'q, P> {
         });
     }
 
-    /// Answers `touch`.
+    /// Answers `touch`. A binary client would hear the item's flags and CAS number:
+    /// [`touched_as`](Self::touched_as) tells them.
     pub fn touched(&mut self, found: bool) {
-        self.line(if found { "TOUCHED" } else { "NOT_FOUND" });
+        self.touched_as(found.then_some((ItemFlags(0), Cas(0))));
     }
 
-    /// Answers `incr` and `decr` with the new number.
+    /// Answers `touch`, with the flags and the CAS number of the item if there is one.
+    pub fn touched_as(&mut self, found: Option<(ItemFlags, Cas)>) {
+        if let (Kind::Frame(head), Some((flags, cas))) = (self.context.kind, found) {
+            return frame::item(&mut self.queue.arena, head, b"", flags, cas, 0);
+        }
+        self.line(if found.is_some() { "TOUCHED" } else { "NOT_FOUND" });
+    }
+
+    /// Answers `incr` and `decr` with the new number. A binary client would hear the item's new CAS
+    /// number: [`number_as`](Self::number_as) tells it.
     pub fn number(&mut self, number: u64) {
+        self.number_as(number, Cas(0));
+    }
+
+    /// Answers `incr` and `decr` with the new number and the item's new CAS number.
+    pub fn number_as(&mut self, number: u64, cas: Cas) {
+        if let Kind::Frame(head) = self.context.kind {
+            return self.frame(head, Status::OK, cas, &number.to_be_bytes());
+        }
         if !self.context.is_muted() {
             encode::number(&mut self.queue.arena, number);
             self.queue.arena.extend_from_slice(CRLF);
@@ -281,9 +338,21 @@ impl<'q, P> Reply<'q, P> {
 
     // Retrievals.
 
-    /// Adds an item to the answer of a retrieval. With `cas` its number is shown (`gets`, `gats`).
+    /// Adds an item to the answer of a retrieval. With `cas` its number is shown (`gets`, `gats`,
+    /// and to binary requests).
     pub fn value(&mut self, key: Key<'_>, flags: ItemFlags, value: &[u8], cas: Option<Cas>) {
         let out = &mut self.queue.arena;
+        if let Kind::Frame(head) = self.context.kind {
+            frame::item(
+                out,
+                head,
+                shown_key(head, key),
+                flags,
+                cas.unwrap_or_default(),
+                value.len(),
+            );
+            return out.extend_from_slice(value);
+        }
         out.reserve(value.len() + 2 * Key::LEN_MAX);
         encode::value_header(out, key.as_bytes(), flags, value.len(), cas);
         encode::line(out, value);
@@ -299,12 +368,24 @@ impl<'q, P> Reply<'q, P> {
         pin: P,
         cas: Option<Cas>,
     ) {
+        if let Kind::Frame(head) = self.context.kind {
+            let out = &mut self.queue.arena;
+            frame::item(out, head, shown_key(head, key), flags, cas.unwrap_or_default(), len);
+            if len > 0 {
+                self.queue.push_pin(pin, len);
+            }
+            return;
+        }
         encode::value_header(&mut self.queue.arena, key.as_bytes(), flags, len, cas);
         self.pinned(pin, len);
     }
 
-    /// Ends the answer to a retrieval.
+    /// Ends the answer to a retrieval, or to a request for statistics. To a binary request for an
+    /// item it says that there is none, if none has been added.
     pub fn end(&mut self) {
+        if let Kind::Frame(head) = self.context.kind {
+            return self.end_frame(head);
+        }
         // The keys of a very long line come in several requests; the client sees one.
         let is_last = match self.context.kind {
             Kind::Retrieval(retrieval) => retrieval.is_last,
@@ -429,16 +510,37 @@ impl<'q, P> Reply<'q, P> {
 
     // Administration.
 
-    /// Adds a `STAT name value` line.
+    /// Adds a `STAT name value` line, or its frame.
     pub fn stat(&mut self, name: impl Display, value: impl Display) {
+        if let Kind::Frame(head) = self.context.kind {
+            let (name, value) = (format_args!("{name}"), format_args!("{value}"));
+            return frame::stat(&mut self.queue.arena, head, name, value);
+        }
         // Writing to memory does not fail, and a `Display` that does leaves a short line.
         let _ = write!(self.queue.arena, "STAT {name} {value}\r\n");
     }
 
-    /// Adds bytes as they are. `noreply` mutes them.
+    /// Adds bytes as they are. `noreply` mutes them. To a binary request they are the value of an
+    /// answer of their own, and among statistics that of one by the name of `detailed`, as
+    /// memcached wraps up `detail dump`.
     pub fn raw(&mut self, bytes: &[u8]) {
+        if let Kind::Frame(head) = self.context.kind {
+            let out = &mut self.queue.arena;
+            let name: &[u8] = if head.verb == Some(Verb::Stat) { b"detailed" } else { b"" };
+            return frame::named(out, head, Status::OK, name, bytes);
+        }
         if !self.context.is_muted() {
             self.queue.arena.extend_from_slice(bytes);
+        }
+    }
+
+    // Logins.
+
+    /// Answers a step of a login ([`Request::Sasl`]) after which another must follow.
+    pub fn challenge(&mut self, challenge: &[u8]) {
+        match self.context.kind {
+            Kind::Frame(head) => self.frame(head, Status::AUTH_CONTINUE, Cas(0), challenge),
+            _ => self.raw(challenge),
         }
     }
 
@@ -463,7 +565,7 @@ impl<'q, P> Reply<'q, P> {
         let Context { noreply, kind, line } = self.context;
         let saved = Saved {
             noreply,
-            line: self.context.meta().map(|_| line.into()),
+            line: (self.context.meta().is_some() || self.is_binary()).then(|| line.into()),
             retrieval: match kind {
                 Kind::Retrieval(retrieval) => Some(retrieval),
                 _ => None,
@@ -489,6 +591,11 @@ impl<'q, P> Reply<'q, P> {
         Outcome::Stream
     }
 
+    /// Whether the request is one of the binary protocol.
+    pub const fn is_binary(&self) -> bool {
+        matches!(self.context.kind, Kind::Frame(_))
+    }
+
     /// Whether answers to earlier requests are still queued. memcached refuses the commands that
     /// take the connection over (`watch`, the dumps) then; a session would send what is queued
     /// first. This is the one thing here that depends on when bytes arrive and leave.
@@ -499,6 +606,34 @@ impl<'q, P> Reply<'q, P> {
     /// Whether the answer is an error.
     pub(crate) const fn has_failed(&self) -> bool {
         self.has_failed
+    }
+
+    /// Writes a frame, unless it says what a quiet opcode leaves unsaid.
+    fn frame(&mut self, head: Head, status: Status, cas: Cas, body: &[u8]) {
+        if !(head.quiet && status == Status::OK) {
+            frame::response(&mut self.queue.arena, head, status, cas, body);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_frame(&mut self, head: Head) {
+        let is_retrieval = head.verb.is_some_and(Verb::is_retrieval);
+        if !is_retrieval {
+            return frame::response(&mut self.queue.arena, head, Status::OK, Cas(0), b"");
+        }
+        if head.quiet || self.queue.mark() != self.start {
+            return;
+        }
+        let status = Status::NOT_FOUND;
+        let out = &mut self.queue.arena;
+        match binary::key_of(self.context.line) {
+            // Who asked for the key is told the key, and not in words that it is not there.
+            Some(key) if head.verb.is_some_and(Verb::returns_key) => {
+                frame::named(out, head, status, key, b"");
+            }
+            _ => frame::response(out, head, status, Cas(0), status.text().as_bytes()),
+        }
     }
 
     fn meta_value_header(&mut self, facts: &ItemFacts, len: usize) {
@@ -527,6 +662,11 @@ impl<'q, P> Reply<'q, P> {
         }
         self.queue.arena.extend_from_slice(CRLF);
     }
+}
+
+/// The key that goes with a binary answer.
+fn shown_key<'a>(head: Head, key: Key<'a>) -> &'a [u8] {
+    if head.verb.is_some_and(Verb::returns_key) { key.as_bytes() } else { b"" }
 }
 
 impl<P> std::fmt::Debug for Reply<'_, P> {

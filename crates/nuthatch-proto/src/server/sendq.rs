@@ -53,7 +53,8 @@ enum What<P> {
 #[derive(Debug)]
 pub(crate) struct Saved {
     pub(crate) noreply: bool,
-    /// The command line of a meta command, for its return flags.
+    /// The command line of a meta command, for its return flags; all but the value of a binary
+    /// request.
     pub(crate) line: Option<Box<[u8]>>,
     pub(crate) retrieval: Option<Retrieval>,
 }
@@ -65,7 +66,7 @@ pub(crate) struct Retrieval {
 }
 
 /// A place to go back to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReplyMark {
     at: u64,
     n_marks: usize,

@@ -7,7 +7,7 @@ use nuthatch_proto::types::{Arith, ArithError, Cas, Deleted, StoreMode, Stored, 
 use nuthatch_proto::types::{ItemFlags, Key};
 use nuthatch_proto::{
     Admin, Config, DebugFacts, Handler, ItemFacts, Meta, MetaStatus, Outcome, Pinned, Reply,
-    Request, Sink, Stats, Ticket, Value,
+    Request, Sasl, Sink, Stats, Ticket, Value,
 };
 
 /// Values of this length and more are refused.
@@ -188,7 +188,7 @@ impl Model {
                 let cas = if stored == Stored::Stored { cas } else { 0 };
                 reply.meta_stored(stored, Cas(cas), size);
             }
-            _ => reply.stored(stored),
+            _ => reply.stored_as(stored, Cas(cas)),
         }
     }
 
@@ -250,6 +250,13 @@ impl Model {
                 reply.stat("curr_items", self.items.len());
                 reply.end();
             }
+            Admin::Stats(Stats::Reset) => reply.line("RESET"),
+            Admin::Stats(Stats::Detail(Ok(nuthatch_proto::Detail::Dump))) => {
+                reply.raw(b"PREFIX a\r\nEND\r\n");
+                if reply.is_binary() {
+                    reply.end();
+                }
+            }
             Admin::Watch(_) if self.is_strict && reply.is_pipelined() => {
                 reply.error("ERROR cannot pipeline other commands before watch");
             }
@@ -305,6 +312,59 @@ impl Handler for Model {
                 }
                 reply.end();
             }
+            Request::GetOne { key, touch: _ } => {
+                if key.as_bytes().starts_with(LATE) {
+                    let found = self.items.get(key.as_bytes());
+                    let found = found.map(|item| (key.as_bytes().to_vec(), item.clone()));
+                    self.owed.push((reply.ticket(), Owed::Get(found.into_iter().collect(), true)));
+                    return Outcome::Pending;
+                }
+                if let Some(item) = self.items.get_mut(key.as_bytes()) {
+                    value(reply, key, item, true);
+                    item.fetched = true;
+                }
+                reply.end();
+            }
+            Request::DeleteIf { key, cas } => {
+                let found = self.items.get(key.as_bytes()).map(|item| item.cas == cas.0);
+                if found == Some(true) {
+                    self.items.remove(key.as_bytes());
+                }
+                reply.deleted(match found {
+                    None => Deleted::NotFound,
+                    Some(false) => Deleted::Exists,
+                    Some(true) => Deleted::Deleted,
+                });
+            }
+            Request::Count(count) => {
+                let key = count.key.as_bytes();
+                let old = self.items.get(key).map(|item| item.cas);
+                if old.zip(count.cas).is_some_and(|(old, cas)| old != cas.0) {
+                    reply.line("EXISTS");
+                    return Outcome::Done;
+                }
+                if let (None, Some((initial, _))) = (old, count.initial) {
+                    let cas = self.cas();
+                    let value = initial.to_string().into_bytes();
+                    self.items.insert(key.to_vec(), Item { value, cas, ..Item::default() });
+                    reply.number_as(initial, Cas(cas));
+                    return Outcome::Done;
+                }
+                match self.count(count.key, count.direction, count.delta) {
+                    None => reply.line("NOT_FOUND"),
+                    Some(Ok((number, cas))) => reply.number_as(number, Cas(cas)),
+                    Some(Err(error)) => reply.error(&format!("CLIENT_ERROR {error}")),
+                }
+            }
+            Request::Sasl(sasl) => match sasl {
+                Sasl::List => reply.line("SHARED"),
+                Sasl::Auth { data: Value::Here(b"who"), .. } => reply.challenge(b"what?"),
+                Sasl::Step { data: Value::Here(b"secret"), .. } => {
+                    reply.line("Authenticated");
+                    return Outcome::Authenticated;
+                }
+                _ => reply.error("CLIENT_ERROR authentication failure"),
+            },
             Request::Set(_) | Request::MetaSet(_) => {
                 let (Request::Set(nuthatch_proto::Set { value, .. })
                 | Request::MetaSet(nuthatch_proto::MetaSet { value, .. })) = request
@@ -326,7 +386,10 @@ impl Handler for Model {
                 Some(Ok((number, _))) => reply.number(number),
                 Some(Err(error)) => reply.error(&format!("CLIENT_ERROR {error}")),
             },
-            Request::Touch { key, .. } => reply.touched(self.items.contains_key(key.as_bytes())),
+            Request::Touch { key, .. } => {
+                let found = self.items.get(key.as_bytes());
+                reply.touched_as(found.map(|item| (item.flags, Cas(item.cas))));
+            }
             Request::MetaGet(meta) => return self.meta_get(meta, reply),
             Request::MetaDelete(meta) => {
                 let status = match self.items.get_mut(meta.key.as_bytes()) {

@@ -76,8 +76,12 @@ impl Engine {
     }
 
     fn flush_all(&self, when: Result<Option<Ttl>, ArgError>, reply: &mut Reply<'_, ItemPin>) {
-        self.shared.cmd_flush.fetch_add(1, Relaxed);
-        if !self.shared.options.flush_enabled {
+        let is_allowed = self.shared.options.flush_enabled;
+        // memcached counts what it forbids, but not in the binary protocol.
+        if is_allowed || !reply.is_binary() {
+            self.shared.cmd_flush.fetch_add(1, Relaxed);
+        }
+        if !is_allowed {
             reply.error("CLIENT_ERROR flush_all not allowed");
             return;
         }

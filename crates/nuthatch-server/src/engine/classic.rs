@@ -38,7 +38,7 @@ impl Engine {
         let commit = Commit { mode: set.mode, compare: set.cas, ..Commit::default() };
         let value = value_of(set.value, sink);
         match self.store_value(set.key, value, new_item(set), commit, drops_old(set)) {
-            Ok(committed) => reply.stored(committed.stored),
+            Ok(committed) => reply.stored_as(committed.stored, committed.cas),
             Err(line) => reply.error(line),
         }
     }

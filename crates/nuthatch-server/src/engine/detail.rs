@@ -22,6 +22,9 @@ const PREFIXES_MAX: usize = 1 << 16;
 /// How many prefixes one turn of a dump shows at most.
 const LINES_PER_TURN: usize = 256;
 
+/// Where a dump in the binary protocol ends, for it is a single frame and is made at once, in bytes.
+const BINARY_DUMP_BYTES_MAX: usize = 1 << 20;
+
 /// What was done with the keys of a prefix.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Counts {
@@ -87,6 +90,15 @@ impl Engine {
                 reply.line("OK");
                 Outcome::Done
             }
+            Detail::Dump if reply.is_binary() => {
+                let mut feed = PrefixFeed { shared: Arc::clone(&self.shared), after: None };
+                let mut text = Vec::new();
+                while text.len() < BINARY_DUMP_BYTES_MAX && feed.show(&mut Output::new(&mut text)) {
+                }
+                reply.raw(&text);
+                reply.end();
+                Outcome::Done
+            }
             Detail::Dump => {
                 reply.feed(PrefixFeed { shared: Arc::clone(&self.shared), after: None })
             }
@@ -101,8 +113,9 @@ struct PrefixFeed {
     after: Option<Box<[u8]>>,
 }
 
-impl Feed for PrefixFeed {
-    fn poll_feed(&mut self, _: &mut Context<'_>, out: &mut Output<'_>) -> Poll<Fed> {
+impl PrefixFeed {
+    /// Appends some lines, and says whether there are more.
+    fn show(&mut self, out: &mut Output<'_>) -> bool {
         let all = self.shared.prefixes.counts.lock();
         let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = all.range::<[u8], _>((from, Bound::Unbounded));
@@ -113,7 +126,7 @@ impl Feed for PrefixFeed {
             }
             let Some((prefix, counts)) = rest.next() else {
                 out.push(b"END\r\n");
-                return Poll::Ready(Fed::End);
+                return false;
             };
             let Counts { gets, hits, sets, deletes } = counts;
             out.push(b"PREFIX ");
@@ -126,7 +139,13 @@ impl Feed for PrefixFeed {
         if last.is_some() {
             self.after = last;
         }
-        Poll::Ready(Fed::More)
+        true
+    }
+}
+
+impl Feed for PrefixFeed {
+    fn poll_feed(&mut self, _: &mut Context<'_>, out: &mut Output<'_>) -> Poll<Fed> {
+        Poll::Ready(if self.show(out) { Fed::More } else { Fed::End })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine as a [`Handler`]: memcached's commands, answered from a [`Store`].
 
 mod admin;
+mod binary;
 mod classic;
 mod debug;
 mod detail;
@@ -184,10 +185,13 @@ impl Engine {
     ) -> Outcome {
         match request {
             Request::Get(get) => self.get(get, reply, notes),
+            Request::GetOne { key, touch } => self.get_one(key, touch, reply, notes),
             Request::Set(set) => self.set(&set, sink, reply),
             Request::Delete(key) => reply.deleted(self.store.delete(key)),
+            Request::DeleteIf { key, cas } => reply.deleted(self.store.delete_if(key, cas)),
             Request::Arith { key, direction, delta } => self.arith(key, direction, delta, reply),
-            Request::Touch { key, ttl } => reply.touched(self.store.touch(key, ttl)),
+            Request::Count(count) => self.count(&count, reply),
+            Request::Touch { key, ttl } => self.touch(key, ttl, reply, notes),
             Request::MetaGet(meta) => self.meta_get(&meta, reply),
             Request::MetaSet(set) => self.meta_set(&set, sink, reply),
             Request::MetaDelete(meta) => self.meta_delete(&meta, reply),
@@ -195,7 +199,8 @@ impl Engine {
             Request::MetaDebug(key) => self.meta_debug(key, reply),
             Request::Auth(auth) => return self.log_in(auth, reply),
             Request::Admin(admin) => return self.admin(admin, reply),
-            // The protocol crate may learn commands before this one does.
+            // What a server without logins answers is what it answers to any unknown command. (And
+            // the protocol crate may learn commands before this one does.)
             _ => reply.error("ERROR"),
         }
         Outcome::Done

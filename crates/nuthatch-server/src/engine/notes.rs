@@ -57,7 +57,9 @@ impl Engine {
             match request {
                 // One with a place for its value has been counted when it was announced.
                 Request::Set(set) if sink.is_none() => prefixes.set(set.key.as_bytes()),
-                Request::Delete(key) => prefixes.delete(key.as_bytes()),
+                Request::Delete(key) | Request::DeleteIf { key, .. } => {
+                    prefixes.delete(key.as_bytes());
+                }
                 _ => {}
             }
         }
@@ -81,17 +83,17 @@ struct Summary<'a>(&'a Request<'a>);
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.0 {
-            Request::Get(_) => "get",
+            Request::Get(_) | Request::GetOne { .. } => "get",
             Request::Set(_) => "set",
-            Request::Delete(_) => "delete",
-            Request::Arith { .. } => "incr/decr",
+            Request::Delete(_) | Request::DeleteIf { .. } => "delete",
+            Request::Arith { .. } | Request::Count(_) => "incr/decr",
             Request::Touch { .. } => "touch",
             Request::MetaGet(_) => "mg",
             Request::MetaSet(_) => "ms",
             Request::MetaDelete(_) => "md",
             Request::MetaArith(_) => "ma",
             Request::MetaDebug(_) => "me",
-            Request::Auth(_) => "auth",
+            Request::Auth(_) | Request::Sasl(_) => "auth",
             _ => "admin",
         };
         f.write_str(name)?;

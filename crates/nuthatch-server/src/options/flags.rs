@@ -338,8 +338,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         letter: Some('B'),
         long: "protocol",
-        doc: "protocol - one of ascii, binary, or auto (default: auto)\n\
-              this build does not speak binary yet: with it, connections are closed",
+        doc: "protocol - one of ascii, binary, or auto (default: auto)",
         default: None,
         action: Action::Take("name", |draft, value| {
             draft.protocol_given = true;

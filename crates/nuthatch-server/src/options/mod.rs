@@ -408,8 +408,7 @@ pub enum Protocol {
     Auto,
     /// The text protocols, classic and meta.
     Ascii,
-    /// The binary protocol alone. This build does not speak it: the server starts, and ends each
-    /// connection at its first input.
+    /// The binary protocol alone.
     Binary,
 }
 

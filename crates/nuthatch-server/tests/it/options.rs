@@ -1,6 +1,10 @@
 //! Every option does what it says: seen from a client, or from the process.
 
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+};
 
 use nix::sys::signal::Signal;
 use nuthatch_testkit::Daemon;
@@ -293,13 +297,40 @@ fn what_this_build_has_not_is_refused_and_not_ignored() {
 
 #[test]
 fn b_chooses_the_protocol() {
-    // A binary no-op; whoever does not speak binary must not take it for text.
-    let noop = [&[0x80, 0x0a][..], &[0; 22]].concat();
+    let version = [&[0x80, 0x0b][..], &[0; 22]].concat();
+    let hear = |protocol: &str, list: &str| {
+        let daemon = Bare::start(&["-B", protocol, "-l", list, "-p", "-1"]);
+        let mut connection = std::net::TcpStream::connect(daemon.addresses()[0]).unwrap();
+        connection.write_all(&version).unwrap();
+        // As text it is a line that nobody knows.
+        connection.write_all(b"\r\nquit\r\nand as much more as a frame has\r\n").unwrap();
+        let mut heard = Vec::new();
+        // The binary protocol ends at what is no frame.
+        let _ = connection.read_to_end(&mut heard);
+        heard
+    };
+    let answer = [&[0x81, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6][..], &[0; 12], b"1.6.45"].concat();
+    for (protocol, list) in [
+        ("auto", "127.0.0.1"),
+        ("binary", "127.0.0.1"),
+        ("ascii", "proto[binary]:127.0.0.1"),
+        ("ascii", "proto[negotiating]:127.0.0.1"),
+    ] {
+        assert_eq!(hear(protocol, list), answer, "{protocol} {list}");
+    }
+    for (protocol, list) in [("ascii", "127.0.0.1"), ("binary", "proto[ascii]:127.0.0.1")] {
+        assert_eq!(hear(protocol, list), b"ERROR\r\n", "{protocol} {list}");
+    }
+
     let daemon = start(["-B", "auto"]);
-    let mut client = Client::of(&daemon);
-    client.send(&noop);
-    assert_eq!(client.rest(), b"", "closed, not answered in another protocol");
     assert_eq!(Client::of(&daemon).ask("mn"), "MN");
+    drop(daemon);
+
+    // Text is no frame: nothing is said to it.
+    let daemon = start(["-B", "binary"]);
+    let mut client = Client::of(&daemon);
+    client.send(b"version\r\n".repeat(3));
+    assert_eq!(client.rest(), b"");
     drop(daemon);
 
     let daemon = start(["-B", "ascii"]);

@@ -479,6 +479,33 @@ impl Store {
         }
     }
 
+    /// Removes an item if it has this CAS number. Where it has another one, nothing is counted, as
+    /// in memcached.
+    ///
+    /// ```
+    /// # use nuthatch_store::{Set, Store, types::{Cas, Deleted, Key}};
+    /// # let store = Store::builder().build()?;
+    /// let key = Key::new("page")?;
+    /// let cas = store.set(key, b"...", Set::default())?.cas;
+    /// assert_eq!(store.delete_if(key, Cas(cas.0 + 1)), Deleted::Exists);
+    /// assert_eq!(store.delete_if(key, cas), Deleted::Deleted);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn delete_if(&self, key: Key<'_>, cas: Cas) -> Deleted {
+        let inner = &*self.inner;
+        let (hash, ref mut shard) = inner.index.lock_key(key.as_bytes());
+        let Ok(id) = inner.find_live(shard, hash, key) else {
+            inner.counters.add(Counter::DeleteMisses);
+            return Deleted::NotFound;
+        };
+        if inner.items.cas(id) != cas {
+            return Deleted::Exists;
+        }
+        inner.counters.add_class(inner.lru_class(id).idx(), ClassCounter::DeleteHits);
+        inner.unlink(shard, hash, id, Cause::Deleted);
+        Deleted::Deleted
+    }
+
     /// Removes an item and calls `f` with it, at the last moment at which it is whole: a
     /// [`delete`](Self::delete) that tells what it deleted. As for [`get`](Self::get), `f` must not
     /// call the store; should it panic, the item stays.
