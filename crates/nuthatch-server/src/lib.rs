@@ -32,7 +32,7 @@
 //! that way.
 //!
 //! [`options`] is memcached's command line as a table; [`process`] is what a daemon does to its
-//! own process before it serves; [`compatibility`] lists where `nuthatchd` differs from memcached.
+//! own process before it serves; [`command_line`] is its reference; [`compatibility`] lists where `nuthatchd` differs from memcached.
 
 #![forbid(unsafe_code)]
 
@@ -49,6 +49,9 @@ mod udp;
 
 #[doc = include_str!("../docs/compatibility.md")]
 pub mod compatibility {}
+
+#[doc = include_str!("../docs/options.md")]
+pub mod command_line {}
 
 // The public interface.
 pub use counters::{ServerStats, Telemetry};

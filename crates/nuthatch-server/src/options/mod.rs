@@ -48,6 +48,7 @@ mod draft;
 mod flags;
 mod getopt;
 mod help;
+mod manual;
 mod words;
 
 #[cfg(test)]
@@ -62,6 +63,8 @@ use nuthatch_types::limits;
 use crate::process::exit;
 
 use flags::{Action, Flag};
+
+pub use manual::{man_page, reference_page};
 
 /// What the command line asks for.
 #[derive(Debug)]

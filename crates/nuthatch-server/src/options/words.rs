@@ -20,6 +20,9 @@ pub(super) struct Word {
     pub(super) name: &'static str,
     /// What `-h` says; a line break starts an indented line. Empty for what `-h` leaves out.
     pub(super) doc: &'static str,
+    /// What the manual says instead, in sentences; a line break ends a paragraph, and backquotes
+    /// stand around what is typed. Empty where it says the same.
+    pub(super) more: &'static str,
     /// What `-h` shows as the default, if anything.
     pub(super) default: Option<fn(&Options) -> String>,
     pub(super) action: WordAction,
@@ -77,18 +80,22 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "maxconns_fast",
         doc: "immediately close new connections after limit",
+        more: "A client above the limit of `-c` is told so and closed.",
         default: Some(|options| on_off(options.maxconns_fast)),
         action: WordAction::Set(|draft| draft.options.maxconns_fast = true),
     },
     Word {
         name: "no_maxconns_fast",
         doc: "let new connections after limit wait instead",
+        more: "A client above the limit of `-c` waits, unaccepted, until another one leaves.",
         default: None,
         action: WordAction::Set(|draft| draft.options.maxconns_fast = false),
     },
     Word {
         name: "idle_timeout",
         doc: "seconds after which idle TCP connections are closed; 0 is never",
+        more: "Closes TCP connections that have sent no request for so many seconds; `0` is \
+               never.",
         default: Some(|options| options.idle_timeout_secs.to_string()),
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("numeric argument for idle_timeout"))?;
@@ -99,6 +106,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "hashpower",
         doc: "make the hash table for 2 to this power items at once, 12 to 32",
+        more: "Makes the index for 2 to this power items at once, 12 to 32. It grows by \
+               itself, so this only saves the growing.",
         default: None,
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("numeric argument for hashpower"))?;
@@ -122,6 +131,8 @@ pub(super) const WORDS: &[Word] = &[
         name: "hash_algorithm",
         doc: "jenkins, murmur3 or xxh3: the name shown in stats settings; the hash\n\
               itself is this server's own and the same for all",
+        more: "`jenkins`, `murmur3` or `xxh3`: the name that `stats settings` shows. The hash \
+               of the index is this server's own, seeded at random, and the same for all.",
         default: Some(|options| options.store.hash_algorithm.as_setting().to_owned()),
         action: WordAction::Take(|draft, value| {
             draft.options.store.hash_algorithm = match value {
@@ -142,6 +153,9 @@ pub(super) const WORDS: &[Word] = &[
         name: "profile",
         doc: "compat: memcached's slab classes and LRU; lean: finer classes, smaller\n\
               items, and S3-FIFO to choose what is evicted",
+        more: "`compat` has memcached's slab classes and LRU. `lean` has classes 8 % apart \
+               that begin at 48 bytes, smaller items, and S3-FIFO to choose what is evicted: it \
+               holds more and hits more.",
         default: Some(|_| "compat".to_owned()),
         action: WordAction::Take(|draft, value| {
             draft.options.store.profile = match value {
@@ -156,6 +170,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "slab_chunk_max",
         doc: "largest chunk in kilobytes; larger items are stored in pieces",
+        more: "The largest chunk, in kilobytes; larger items are stored in pieces. It must \
+               divide a megabyte and `-I`.",
         default: Some(|options| (options.store.slab_chunk_max >> 10).to_string()),
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("slab_chunk_max argument"))?;
@@ -178,6 +194,9 @@ pub(super) const WORDS: &[Word] = &[
         name: "slab_sizes",
         doc: "chunk sizes of all slab classes but the last, in bytes, dash separated\n\
               ex: -o slab_sizes=100-200-300-400",
+        more: "The chunk sizes of all slab classes but the last, in bytes, separated by \
+               dashes: ascending, more than 8 apart, at most 62, from `-n` to `slab_chunk_max`. \
+               Replaces `-f`.",
         default: None,
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("slab_sizes argument"))?;
@@ -188,12 +207,14 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "slab_reassign",
         doc: "let slab pages move between classes",
+        more: "Lets pages of memory move from one slab class to another.",
         default: Some(|options| on_off(options.store.slab_reassign)),
         action: WordAction::Set(|draft| draft.options.store.slab_reassign = true),
     },
     Word {
         name: "no_slab_reassign",
         doc: "keep slab pages with their class",
+        more: "Keeps pages with the class that got them first.",
         default: None,
         action: WordAction::Set(|draft| draft.options.store.slab_reassign = false),
     },
@@ -201,6 +222,8 @@ pub(super) const WORDS: &[Word] = &[
         name: "slab_automove",
         doc: "0 moves no slab page without being asked, 1 moves one a second at most,\n\
               2 moves one for every eviction",
+        more: "`0` moves no page without being asked, `1` moves one now and then to the class \
+               whose items are thrown out youngest, `2` with every eviction.",
         default: Some(|options| options.store.slab_automove.to_string()),
         action: WordAction::Take(|draft, value| {
             let level: i32 = value.map_or(Ok(1), |text| number("slab_automove", text))?;
@@ -214,6 +237,7 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "no_slab_automove",
         doc: "as slab_automove=0",
+        more: "",
         default: None,
         action: WordAction::Set(|draft| draft.options.store.slab_automove = 0),
     },
@@ -221,6 +245,8 @@ pub(super) const WORDS: &[Word] = &[
         name: "slab_automove_ratio",
         doc: "how much younger a class's oldest items are than another's before it\n\
               gets a page",
+        more: "A class gets a page of another one when its oldest items are younger than this \
+               share of the other's; above 0, at most 1.",
         default: Some(|options| format!("{:.2}", options.store.slab_automove_ratio)),
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("slab_automove_ratio argument"))?;
@@ -235,6 +261,7 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "slab_automove_window",
         doc: "over how many seconds slab_automove watches before it decides",
+        more: "Over how many seconds `slab_automove` watches before it decides; 3 to 1800.",
         default: Some(|options| options.store.slab_automove_window.to_string()),
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("slab_automove_window argument"))?;
@@ -249,24 +276,29 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "no_chunked_items",
         doc: "store every item in one chunk, of up to a page",
+        more: "",
         default: None,
         action: WordAction::Set(|draft| draft.options.store.slab_chunk_max = limits::PAGE_BYTES),
     },
     Word {
         name: "lru_crawler",
         doc: "look for expired items in the background",
+        more: "",
         default: Some(|options| on_off(options.store.lru_crawler)),
         action: WordAction::Set(|draft| draft.options.store.lru_crawler = true),
     },
     Word {
         name: "no_lru_crawler",
         doc: "leave expired items until they are looked at",
+        more: "",
         default: None,
         action: WordAction::Set(|draft| draft.options.store.lru_crawler = false),
     },
     Word {
         name: "lru_crawler_sleep",
         doc: "microseconds to rest after every 1000 items",
+        more: "How many microseconds the search for expired items rests after every 1000 \
+               items; at most 1000000.",
         default: Some(|options| options.store.lru_crawler_sleep_us.to_string()),
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("lru_crawler_sleep value"))?;
@@ -281,6 +313,7 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "lru_crawler_tocrawl",
         doc: "most items to look at in each list; 0 is all",
+        more: "How many items of each list a search for expired items looks at; `0` is all.",
         default: Some(|options| options.store.lru_crawler_tocrawl.to_string()),
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("lru_crawler_tocrawl value"))?;
@@ -293,18 +326,23 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "lru_maintainer",
         doc: "segmented LRU with a background thread",
+        more: "Cuts the LRU of each class into HOT, WARM and COLD, between which a background \
+               thread moves items: what is read again stays.",
         default: Some(|options| on_off(options.store.lru_segmented)),
         action: WordAction::Set(|draft| draft.options.store.lru_segmented = true),
     },
     Word {
         name: "no_lru_maintainer",
         doc: "one LRU list a class, without the background thread",
+        more: "",
         default: None,
         action: WordAction::Set(|draft| draft.options.store.lru_segmented = false),
     },
     Word {
         name: "hot_lru_pct",
         doc: "pct of slab memory to reserve for hot lru",
+        more: "The share of a class's memory for HOT, 1 to 79; with `warm_lru_pct` at most \
+               80.",
         default: Some(|options| options.store.hot_lru_pct.to_string()),
         action: WordAction::Take(|draft, value| {
             draft.options.store.hot_lru_pct = percent("hot_lru_pct", value)?;
@@ -315,6 +353,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "warm_lru_pct",
         doc: "pct of slab memory to reserve for warm lru",
+        more: "The share of a class's memory for WARM, 1 to 79; with `hot_lru_pct` at most \
+               80.",
         default: Some(|options| options.store.warm_lru_pct.to_string()),
         action: WordAction::Take(|draft, value| {
             draft.options.store.warm_lru_pct = percent("warm_lru_pct", value)?;
@@ -324,6 +364,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "hot_max_factor",
         doc: "items idle > cold lru age * this drop from hot lru",
+        more: "An item leaves HOT when it has been idle for longer than the age of COLD's \
+               oldest item times this.",
         default: Some(|options| format!("{:.2}", options.store.hot_max_factor)),
         action: WordAction::Take(|draft, value| {
             draft.options.store.hot_max_factor = factor("hot_max_factor", value)?;
@@ -333,6 +375,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "warm_max_factor",
         doc: "items idle > cold lru age * this drop from warm lru",
+        more: "An item leaves WARM when it has been idle for longer than the age of COLD's \
+               oldest item times this.",
         default: Some(|options| format!("{:.2}", options.store.warm_max_factor)),
         action: WordAction::Take(|draft, value| {
             draft.options.store.warm_max_factor = factor("warm_max_factor", value)?;
@@ -343,6 +387,8 @@ pub(super) const WORDS: &[Word] = &[
         name: "temporary_ttl",
         doc: "items that live no longer than so many seconds get a separate LRU and\n\
               are not evicted (needs lru_maintainer; default: off)",
+        more: "Items that live no longer than so many seconds get a list of their own and are \
+               never evicted; needs `lru_maintainer`. Off unless given.",
         default: None,
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("temporary_ttl argument"))?;
@@ -354,6 +400,8 @@ pub(super) const WORDS: &[Word] = &[
         name: "read_buf_mem_limit",
         doc: "limit in megabytes for the memory that requests are read into\n\
               (default: 0, unlimited)",
+        more: "How much the buffers that requests are read into may take together, in \
+               megabytes; `0` is no limit. Leave it unless there are tens of thousands of clients.",
         default: None,
         action: WordAction::Take(|draft, value| {
             draft.options.read_buf_mem_limit = bytes("read_buf_mem_limit", value, 1 << 20)?;
@@ -363,6 +411,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "watcher_logbuf_size",
         doc: "size in kilobytes of per-watcher write buffer",
+        more: "How much may wait to be sent to one `watch` client, in kilobytes; what does \
+               not fit is left out and counted.",
         default: Some(|options| (options.watcher_logbuf_bytes >> 10).to_string()),
         action: WordAction::Take(|draft, value| {
             draft.options.watcher_logbuf_bytes = bytes("watcher_logbuf_size", value, 1 << 10)?;
@@ -372,6 +422,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "worker_logbuf_size",
         doc: "size in kilobytes of per-worker-thread buffer read by logger",
+        more: "How much one worker may have to tell watchers before somebody takes it, in \
+               kilobytes; what does not fit is left out and counted.",
         default: Some(|options| (options.worker_logbuf_bytes >> 10).to_string()),
         action: WordAction::Take(|draft, value| {
             draft.options.worker_logbuf_bytes = bytes("worker_logbuf_size", value, 1 << 10)?;
@@ -381,6 +433,7 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "track_sizes",
         doc: "count how many items there are of each size, for stats sizes",
+        more: "Counts how many items there are of each size, for `stats sizes`.",
         default: None,
         action: WordAction::Set(|draft| draft.options.store.track_sizes = true),
     },
@@ -389,6 +442,9 @@ pub(super) const WORDS: &[Word] = &[
         doc: "networks, joined with +, whose UDP packets come from whom they say; other\n\
               addresses but this machine's get answers of at most three times\n\
               their request (ours, not memcached's)",
+        more: "Networks, joined with `+` (`10.0.0.0/8+fd00::/8`), whose UDP packets come from whom \
+               they say. Other addresses but this machine's get answers of at most three times \
+               their request, so that nobody can have others flooded with them.",
         default: None,
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("udp_trust argument"))?;
@@ -400,6 +456,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "sock_cookie_id",
         doc: "mark listening sockets with this number, for the packet filter",
+        more: "Marks listening sockets with this number (`SO_MARK`), for the system's packet \
+               filter; needs the right to do so.",
         default: None,
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("sock_cookie_id argument"))?;
@@ -411,12 +469,15 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "modern",
         doc: "the defaults of the next major version; currently the same",
+        more: "",
         default: None,
         action: WordAction::Set(|_| {}),
     },
     Word {
         name: "no_modern",
         doc: "uses defaults of previous major version (1.4.x)",
+        more: "The defaults of memcached 1.4: no moving of pages, one LRU list without \
+               crawler or maintainer, chunks of up to a page, waiting at the connection limit.",
         default: None,
         action: WordAction::Set(|draft| {
             if !draft.slab_chunk_max_given {
@@ -439,6 +500,10 @@ pub(super) const WORDS: &[Word] = &[
         } else {
             ""
         },
+        more: "Once the server is up, gives up the system calls that it does not need, for \
+               all threads and for good (Linux, seccomp). Opening files fails then; making sockets, \
+               connecting, starting programs or mapping code ends the process at once, and the \
+               kernel's log names the call. The password file of `-Y` may still be read again.",
         default: None,
         action: if IS_SUPPORTED {
             WordAction::Set(|draft| draft.options.drop_privileges = true)
@@ -449,21 +514,37 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "no_drop_privileges",
         doc: if IS_SUPPORTED { "keep all system calls (default)" } else { "" },
+        more: "",
         default: None,
         action: WordAction::Set(|draft| draft.options.drop_privileges = false),
     },
     Word {
         name: "relaxed_privileges",
         doc: "serve debugging commands, heed T_MEMD_INITIAL_MALLOC",
+        more: "Serves `debugtime`, `debugitem` and `misbehave`, and heeds \
+               `T_MEMD_INITIAL_MALLOC`: for memcached's own tests.",
         default: Some(|options| on_off(options.debug_commands)),
         action: WordAction::Set(|draft| draft.options.debug_commands = true),
     },
     // Words that memcached itself has left without effect.
-    Word { name: "inline_ascii_resp", doc: "", default: None, action: WordAction::Set(|_| {}) },
-    Word { name: "no_inline_ascii_resp", doc: "", default: None, action: WordAction::Set(|_| {}) },
+    Word {
+        name: "inline_ascii_resp",
+        doc: "",
+        more: "",
+        default: None,
+        action: WordAction::Set(|_| {}),
+    },
+    Word {
+        name: "no_inline_ascii_resp",
+        doc: "",
+        more: "",
+        default: None,
+        action: WordAction::Set(|_| {}),
+    },
     Word {
         name: "resp_obj_mem_limit",
         doc: "",
+        more: "",
         default: None,
         action: WordAction::Take(|draft, _| {
             draft.options.warnings.push(
@@ -508,11 +589,11 @@ pub(super) const WORDS: &[Word] = &[
 ];
 
 const fn unsupported(name: &'static str) -> Word {
-    Word { name, doc: "", default: None, action: WordAction::Unsupported }
+    Word { name, doc: "", more: "", default: None, action: WordAction::Unsupported }
 }
 
 const fn refused(name: &'static str, reason: &'static str) -> Word {
-    Word { name, doc: "", default: None, action: WordAction::Refused(reason) }
+    Word { name, doc: "", more: "", default: None, action: WordAction::Refused(reason) }
 }
 
 fn on_off(enabled: bool) -> String {

@@ -8,7 +8,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use nix::{sys::signal::Signal, unistd::User};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, User},
+};
 use nuthatch_testkit::{Daemon, find_program};
 
 use crate::support::{Client, NUTHATCHD, eventually, proc_status, run, signal, skip, told_pid};
@@ -98,6 +101,17 @@ impl Place {
         let errors = fs::File::create(self.path("errors")).unwrap();
         command.env("MEMCACHED_PORT_FILENAME", self.path("ports"));
         Server(command.stdin(Stdio::null()).stderr(errors).spawn().unwrap())
+    }
+}
+
+impl Drop for Place {
+    /// Leaves no daemon behind when a test fails.
+    fn drop(&mut self) {
+        let pid = fs::read_to_string(self.path("pid")).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(pid) = pid {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod clients;
 mod debian;
 mod differences;
 mod late;
+mod manual;
 mod options;
 mod oracle;
 mod privileges;
