@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,10 +12,11 @@ use nuthatch_proto::{Buffers, Handler, Session, Speaks, Want};
 use nuthatch_transport::{Networks, Peer, Stream};
 use tokio::time::Sleep;
 
-use crate::Telemetry;
+use crate::conns::{CloseReason, ConnObserver, ConnState, Entry};
 use crate::counters::WorkerTally;
 use crate::options::Protocol;
 use crate::server::Present;
+use crate::{Stop, Telemetry};
 
 /// How many slices go to one `writev`. A pipelined batch of small answers is one slice, a large
 /// value three; 64 hold sixteen chunks of half a MiB and more than a socket takes at once.
@@ -40,6 +40,7 @@ pub(crate) struct Worker<H> {
     pub(crate) settings: ConnectionSettings,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) number: usize,
+    pub(crate) stop: Stop,
 }
 
 /// How connections are served.
@@ -53,6 +54,8 @@ pub(crate) struct ConnectionSettings {
     pub(crate) needs_login: bool,
     /// Whose UDP packets are taken to be from whom they say, besides this machine's.
     pub(crate) udp_trust: Networks,
+    /// Who hears of connections.
+    pub(crate) observer: Option<Arc<dyn ConnObserver>>,
 }
 
 impl<H> Worker<H> {
@@ -85,6 +88,8 @@ impl<H> Worker<H> {
 /// It is written out by hand because there may be thousands of them, all but a few waiting: an
 /// `async fn` would keep room for each of its stages side by side.
 pub(crate) struct Connection<H: Handler> {
+    /// Its place among the connections; given up before the stream and its number are.
+    entry: Entry,
     stream: Stream,
     session: Session<H>,
     stage: Stage,
@@ -99,6 +104,10 @@ pub(crate) struct Connection<H: Handler> {
     is_ending: bool,
     /// A feed has had its turn: others come first.
     has_fed: bool,
+    /// Input has come since the wait for it began.
+    has_read: bool,
+    /// Why it ends, once it does.
+    reason: CloseReason,
     worker: Rc<Worker<H>>,
     /// Dropped with the connection, however that ends.
     _present: Present,
@@ -133,13 +142,18 @@ impl<H: Handler> Worker<H> {
 impl<H: Handler> Connection<H> {
     pub(crate) fn new(
         stream: Stream,
+        entry: Entry,
         protocol: Protocol,
         worker: Rc<Worker<H>>,
         present: Present,
     ) -> Self {
         let mut session = worker.session(protocol);
-        session.set_conn(u64::from(stream.as_fd().as_raw_fd().unsigned_abs()));
+        session.set_conn(entry.conn().number());
+        if let Some(observer) = &worker.settings.observer {
+            observer.conn_new(entry.conn());
+        }
         Self {
+            entry,
             stream,
             session,
             stage: Stage::Read,
@@ -148,6 +162,8 @@ impl<H: Handler> Connection<H> {
             n_steps: 0,
             is_ending: false,
             has_fed: false,
+            has_read: false,
+            reason: CloseReason::Error,
             worker,
             _present: present,
         }
@@ -160,12 +176,14 @@ impl<H: Handler> Connection<H> {
         if !matches!(self.stream.peer(), Peer::Tcp(_)) {
             return Poll::Pending;
         }
-        if self.n_steps != self.session.n_steps() || self.session.is_in_value() {
+        let has_read = std::mem::take(&mut self.has_read);
+        if self.n_steps != self.session.n_steps() || has_read && self.session.is_in_value() {
             self.n_steps = self.session.n_steps();
             self.timer = None;
         }
         ready!(self.poll_timer(cx, timeout));
         self.worker.tally().idle_kicks.add(1);
+        self.reason = CloseReason::IdleTimeout;
         Poll::Ready(())
     }
 
@@ -198,6 +216,7 @@ impl<H: Handler> Connection<H> {
         let read = self.stream.poll_read(cx, space);
         match read {
             Poll::Ready(Ok(n)) => {
+                self.has_read = true;
                 self.session.received(n);
                 self.worker.tally().bytes_read.add(n as u64);
             }
@@ -246,6 +265,19 @@ impl<H: Handler> Connection<H> {
         self.poll_timer(cx, LINGER_MAX)
     }
 
+    /// What it is doing, now that it waits.
+    fn state(&self) -> ConnState {
+        match self.stage {
+            Stage::Read if self.session.is_swallowing() => ConnState::Swallow,
+            Stage::Read if self.session.awaits_value() => ConnState::Nread,
+            Stage::Read => ConnState::Read,
+            Stage::Process => ConnState::NewCmd,
+            Stage::Flush => ConnState::Mwrite,
+            Stage::Wait => ConnState::IoPending,
+            Stage::Feed => ConnState::Watch,
+        }
+    }
+
     fn reclaim(&mut self) {
         if let Some(buffers) = self.session.detach() {
             self.is_lent = false;
@@ -261,6 +293,17 @@ impl<H: Handler> Future for Connection<H> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        let done = this.advance(cx);
+        let conn = this.entry.conn();
+        conn.set_state(this.state());
+        conn.set_owed(this.session.n_owed());
+        done
+    }
+}
+
+impl<H: Handler> Connection<H> {
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self;
         loop {
             match this.stage {
                 Stage::Read => {
@@ -276,17 +319,27 @@ impl<H: Handler> Future for Connection<H> {
                     match this.poll_read(cx) {
                         Poll::Ready(Ok(n)) if n > 0 => this.stage = Stage::Process,
                         Poll::Ready(Ok(0)) if is_owed => this.begin_end(),
-                        Poll::Ready(_) => return Poll::Ready(()),
+                        Poll::Ready(end) => {
+                            if end.is_ok() {
+                                this.reason = CloseReason::Normal;
+                            }
+                            return Poll::Ready(());
+                        }
                         Poll::Pending if is_owed => return Poll::Pending,
                         Poll::Pending => return this.poll_silence(cx),
                     }
                 }
                 Stage::Process => {
                     let budget = this.worker.settings.budget;
+                    this.entry.conn().set_state(ConnState::ParseCmd);
+                    let n_steps = this.session.n_steps();
                     let want = {
                         let handler = &mut *this.worker.handler.borrow_mut();
                         this.session.process(handler, budget)
                     };
+                    if this.session.n_steps() != n_steps {
+                        this.entry.conn().set_last_cmd(&this.worker.telemetry);
+                    }
                     match want {
                         Want::Read => this.stage = Stage::Read,
                         Want::Write => this.stage = Stage::Flush,
@@ -298,7 +351,11 @@ impl<H: Handler> Future for Connection<H> {
                         Want::Wait => this.stage = Stage::Wait,
                         Want::Stream if this.session.has_feed() => this.stage = Stage::Feed,
                         // Without a feed nobody here knows what to send (see `Server::run`).
-                        Want::Close | Want::Stream => return Poll::Ready(()),
+                        Want::Stream => return Poll::Ready(()),
+                        Want::Close => {
+                            this.reason = CloseReason::Normal;
+                            return Poll::Ready(());
+                        }
                     }
                 }
                 Stage::Wait => {
@@ -343,6 +400,12 @@ impl<H: Handler> Drop for Connection<H> {
         tracing::trace!(worker = self.worker.number, peer = %self.stream.peer(), "connection closed");
         if std::thread::panicking() {
             self.worker.tally().panics.add(1);
+            self.reason = CloseReason::Error;
+        } else if self.worker.stop.end().is_some() {
+            self.reason = CloseReason::Shutdown;
+        }
+        if let Some(observer) = &self.worker.settings.observer {
+            observer.conn_close(self.entry.conn(), self.reason);
         }
         self.reclaim();
         if self.is_lent {

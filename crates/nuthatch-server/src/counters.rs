@@ -1,7 +1,10 @@
 //! What workers count: connections, bytes, buffers. Each worker writes its own cells; whoever
 //! prints statistics reads them all.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::conns::{Conn, Table};
 
 /// A number that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -54,6 +57,10 @@ pub struct Telemetry {
     pub(crate) max_connections: u64,
     /// UDP sockets, which count as connections that are always there.
     pub(crate) udp_sockets: u64,
+    /// Seconds since the server began, counted by its main thread.
+    pub(crate) seconds: AtomicU32,
+    /// Its sockets.
+    pub(crate) table: Table,
     /// What had been counted at the last `stats reset`.
     baseline: parking_lot::Mutex<ServerStats>,
 }
@@ -106,6 +113,8 @@ impl Telemetry {
             accepting: AtomicU64::new(1),
             max_connections,
             udp_sockets,
+            seconds: AtomicU32::new(0),
+            table: Table::default(),
             baseline: parking_lot::Mutex::default(),
         }
     }
@@ -146,6 +155,11 @@ impl Telemetry {
         now.conn_yields -= base.conn_yields;
         now.idle_kicks -= base.idle_kicks;
         now
+    }
+
+    /// The server's sockets by their numbers: listeners, UDP sockets and clients.
+    pub fn conns(&self) -> Vec<Arc<Conn>> {
+        self.table.all()
     }
 
     /// Sets to 0 what `stats reset` sets to 0 in memcached.

@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod conns;
 mod counters;
 mod engine;
 mod gate;
@@ -54,6 +55,7 @@ pub mod compatibility {}
 pub mod command_line {}
 
 // The public interface.
+pub use conns::{CloseReason, Conn, ConnObserver, ConnState};
 pub use counters::{ServerStats, Telemetry};
 pub use engine::{Engine, EngineBuilder, ItemPin, ItemSink};
 pub use nuthatch_proto as proto;

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,8 +25,9 @@ use tokio::runtime::{self, LocalRuntime};
 use tokio::sync::{Notify, mpsc};
 
 use crate::connection::{Connection, ConnectionSettings, Worker};
+use crate::conns::Entry;
 use crate::options::Protocol;
-use crate::{End, Stop, Telemetry, udp};
+use crate::{ConnObserver, End, Stop, Telemetry, udp};
 
 /// What a client above the limit is told before it is closed.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
@@ -59,6 +61,7 @@ pub struct ServerBuilder {
     idle_timeout: Option<Duration>,
     protocol: Protocol,
     needs_login: bool,
+    observer: Option<Arc<dyn ConnObserver>>,
 }
 
 impl ServerBuilder {
@@ -132,6 +135,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Who hears of connections as they come and go; default nobody, which costs nothing.
+    pub fn observer(mut self, observer: Arc<dyn ConnObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// A server with these settings.
     pub fn build(self) -> Server {
         Server {
@@ -141,6 +150,7 @@ impl ServerBuilder {
                 idle_timeout: self.idle_timeout,
                 needs_login: self.needs_login,
                 udp_trust: self.udp_trust,
+                observer: self.observer,
             },
             telemetry: Arc::new(Telemetry::new(
                 self.threads.get(),
@@ -169,6 +179,7 @@ impl Server {
             idle_timeout: None,
             protocol: Protocol::Auto,
             needs_login: false,
+            observer: None,
         }
     }
 
@@ -264,6 +275,7 @@ impl Server {
                         settings,
                         telemetry,
                         number,
+                        stop: stop.clone(),
                     });
                     runtime.block_on(async {
                         for (endpoint, protocol) in endpoints {
@@ -290,6 +302,7 @@ impl Server {
                 let listener = bound.into_listener()?;
                 tokio::task::spawn_local(accept(listener, protocol, Rc::clone(&dealer)));
             }
+            tokio::task::spawn_local(count_seconds(Arc::clone(&dealer.telemetry)));
             tokio::select! {
                 () = until => {}
                 () = stop.stopped() => {}
@@ -321,7 +334,25 @@ struct Dealer {
     left: Arc<Notify>,
 }
 
+/// Counts seconds for figures that need no better clock.
+async fn count_seconds(telemetry: Arc<Telemetry>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    // The first one comes at once.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        telemetry.seconds.fetch_add(1, Relaxed);
+    }
+}
+
 async fn accept(listener: Listener, protocol: Protocol, dealer: Rc<Dealer>) {
+    let _entry = Entry::new(
+        &dealer.telemetry,
+        number_of(&listener),
+        None,
+        Arc::clone(listener.local()),
+        listener.tag().cloned(),
+    );
     loop {
         if !dealer.is_fast && dealer.is_full() {
             dealer.wait_for_room().await;
@@ -391,10 +422,15 @@ async fn work<H: Handler + 'static>(
         while let Some((accepted, protocol)) = inbox.recv().await {
             let present =
                 Present { telemetry: Arc::clone(&worker.telemetry), left: Arc::clone(&left) };
+            let (local, tag) = (Arc::clone(accepted.local()), accepted.tag().cloned());
             match accepted.into_stream() {
                 Ok(stream) => {
+                    let peer = Some(*stream.peer());
+                    let number = number_of(&stream);
+                    let entry = Entry::new(&worker.telemetry, number, peer, local, tag);
                     let worker = Rc::clone(&worker);
-                    tokio::task::spawn_local(Connection::new(stream, protocol, worker, present));
+                    let connection = Connection::new(stream, entry, protocol, worker, present);
+                    tokio::task::spawn_local(connection);
                 }
                 Err(error) => tracing::warn!("a connection could not be taken up: {error}"),
             }
@@ -404,6 +440,11 @@ async fn work<H: Handler + 'static>(
         () = serve_all => {}
         () = stop.stopped() => {}
     }
+}
+
+/// The number by which a socket is named.
+pub(crate) fn number_of(socket: &impl AsFd) -> u64 {
+    u64::from(socket.as_fd().as_raw_fd().unsigned_abs())
 }
 
 /// A connection counts as present until this is dropped, however it ends.

@@ -17,8 +17,8 @@
 use std::io::IoSlice;
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use nuthatch_proto::binary::{Header, REQUEST_MAGIC, RESPONSE_MAGIC, Status};
 use nuthatch_proto::udp::{DATAGRAM_LEN_MAX, Datagrams, HEADER_LEN, Request};
@@ -27,7 +27,9 @@ use nuthatch_transport::Endpoint;
 use tokio::task;
 
 use crate::connection::{LINGER_MAX, SLICES_MAX, Worker};
+use crate::conns::{ConnState, Entry};
 use crate::options::Protocol;
+use crate::server::number_of;
 
 /// How many times its request an answer may be, in bytes, where the sender is not trusted; what
 /// QUIC allows itself before it knows an address (RFC 9000, section 8).
@@ -65,7 +67,14 @@ pub(crate) async fn serve<H: Handler + 'static>(
     worker: Rc<Worker<H>>,
 ) {
     let waiting = Rc::new(());
-    let socket = Rc::new(Socket { endpoint, protocol, worker: Rc::clone(&worker), waiting });
+    let entry = Entry::new(
+        &worker.telemetry,
+        number_of(&endpoint),
+        None,
+        Arc::clone(endpoint.local()),
+        endpoint.tag().cloned(),
+    );
+    let socket = Rc::new(Socket { entry, endpoint, protocol, worker: Rc::clone(&worker), waiting });
     loop {
         // A panic takes the datagram that it came of, and not the socket.
         match task::spawn_local(receive(Rc::clone(&socket))).await {
@@ -76,6 +85,7 @@ pub(crate) async fn serve<H: Handler + 'static>(
 }
 
 struct Socket<H: Handler> {
+    entry: Entry,
     endpoint: Endpoint,
     protocol: Protocol,
     worker: Rc<Worker<H>>,
@@ -95,7 +105,11 @@ async fn receive<H: Handler + 'static>(socket: Rc<Socket<H>>) {
             let Ok((len, from)) = socket.endpoint.try_recv(&mut datagram) else { break };
             socket.worker.tally().bytes_read.add(len as u64);
             if let Some(request) = Request::parse(&datagram[..len]) {
+                let conn = socket.entry.conn();
+                conn.set_state(ConnState::ParseCmd);
                 answer = socket.answer(request, from, answer).await;
+                conn.set_state(ConnState::Read);
+                conn.set_last_cmd(&socket.worker.telemetry);
             }
         }
         task::yield_now().await;
@@ -169,7 +183,7 @@ impl<H: Handler> Exchange<H> {
     ) -> Self {
         let worker = &socket.worker;
         let mut session = worker.session(socket.protocol);
-        session.set_conn(u64::from(socket.endpoint.as_fd().as_raw_fd().unsigned_abs()));
+        session.set_conn(socket.entry.conn().number());
         let spare = session.attach(worker.take_buffers());
         debug_assert!(spare.is_none(), "a new session has no buffers");
         let binary = match request.payload.first_chunk() {

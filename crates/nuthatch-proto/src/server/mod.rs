@@ -323,6 +323,17 @@ impl<H: Handler> Session<H> {
         matches!(self.state, State::Body(_) | State::Swallow { .. } | State::Skip(_))
     }
 
+    /// Whether the rest of a value is being waited for, or the rest of what is skipped in its
+    /// place, and not a command.
+    pub fn awaits_value(&self) -> bool {
+        self.is_in_value() || self.need > 0
+    }
+
+    /// Whether the rest of a value that was refused is being skipped.
+    pub fn is_swallowing(&self) -> bool {
+        matches!(self.state, State::Swallow { .. })
+    }
+
     /// How many bytes are queued for sending.
     pub fn queued_bytes(&self) -> usize {
         self.queue.len()

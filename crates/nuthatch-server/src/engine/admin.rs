@@ -102,6 +102,7 @@ impl Engine {
             Stats::Settings => self.stats_settings(reply),
             // There are no pages outside of memory.
             Stats::Extstore => {}
+            Stats::Conns => self.stats_conns(reply),
             Stats::Items => self.stats_items(reply),
             Stats::Slabs => self.stats_slabs(reply),
             Stats::Reset => {

@@ -3,6 +3,7 @@
 mod admin;
 mod binary;
 mod classic;
+mod conns;
 mod debug;
 mod detail;
 mod dump;

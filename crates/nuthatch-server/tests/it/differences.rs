@@ -258,7 +258,7 @@ fn automove_takes_no_ratio_that_it_cannot_use() {
 
 #[test]
 fn what_is_not_there_yet_says_error() {
-    for command in ["watch", "stats conns"] {
+    for command in ["watch", "config get cluster"] {
         check(format!("{command}\r\n"), "ERROR\r\n");
     }
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod clients;
+mod connections;
 mod debian;
 mod differences;
 mod late;

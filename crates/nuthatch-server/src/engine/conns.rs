@@ -1,0 +1,37 @@
+//! `stats conns`: the server's sockets and what they are doing.
+
+use nuthatch_proto::Reply;
+use nuthatch_transport::Local;
+
+use super::{Engine, ItemPin};
+
+impl Engine {
+    /// Lines as memcached's, by number; besides, the tag of those that have one.
+    pub(super) fn stats_conns(&self, reply: &mut Reply<'_, ItemPin>) {
+        let Some(telemetry) = &self.shared.telemetry else { return };
+        for conn in telemetry.conns() {
+            let number = conn.number();
+            let mut stat = |name: &str, value: &dyn std::fmt::Display| {
+                reply.stat(format_args!("{number}:{name}"), value);
+            };
+            if matches!(conn.local(), Local::Udp(_)) {
+                stat("UDP", &"UDP");
+            }
+            match conn.peer() {
+                Some(peer) => {
+                    stat("addr", peer);
+                    stat("listen_addr", conn.local());
+                }
+                None => stat("addr", conn.local()),
+            }
+            if let Some(tag) = conn.tag() {
+                stat("tag", &tag);
+            }
+            stat("state", &conn.state().as_str());
+            if conn.n_owed() > 0 {
+                stat("resps_waiting", &conn.n_owed());
+            }
+            stat("secs_since_last_cmd", &conn.secs_since_last_cmd(telemetry));
+        }
+    }
+}
