@@ -30,7 +30,7 @@ use nuthatch_types::limits::PAGE_BYTES;
 use parking_lot::Mutex;
 
 use crate::Store;
-use crate::arena::{CLASSES_MAX, ChunkUse, ClassId, ItemId};
+use crate::arena::{CLASSES_MAX, ChunkUse, ClassId, ItemId, Which};
 use crate::automove::{ClassFigures, Move, Window};
 use crate::checks;
 use crate::config::Automove;
@@ -38,6 +38,7 @@ use crate::counters::Counter;
 use crate::error::ConfigError;
 use crate::item::{ACTIVE, CHAINED, IN_LIST, LINKED, Queue, STATE_FREE, Sole};
 use crate::lru::SegmentGuard;
+use crate::refs::REFS_MASK;
 use crate::store::{Cause, Inner, StoreEvent};
 
 /// Chunks looked at in one step.
@@ -46,6 +47,8 @@ const CHUNKS_PER_STEP: usize = 256;
 const BYTES_PER_STEP: usize = 256 << 10;
 /// How often a chunk is looked at again, where a page is emptied at once, whose item somebody has.
 const LOCKED_TRIES: usize = 20;
+/// How many pages of a class are tried where one is emptied at once.
+const PAGES_TRIED_MAX: usize = 16;
 /// How often a class evicts to get one chunk, as in memcached.
 const EVICT_TRIES: usize = 10;
 /// After so many passes over a page a long value in use is removed, so that its memory comes back
@@ -272,7 +275,7 @@ impl Store {
             (None, None) => return Err(ReassignError::Same),
             (Some(from), to) => {
                 if inner.slabs.usage(from).n_pages < 2
-                    || !inner.begin_move(&mut state, Move { from, to }, false, true)
+                    || !inner.begin_move(&mut state, Move { from, to }, Which::Oldest, true)
                 {
                     return Err(ReassignError::NoSpare);
                 }
@@ -376,7 +379,7 @@ impl Inner {
         let pool = self.slabs.pool();
         if pool.is_over() {
             let plan = Move { from: self.give_up_source()?, to: None };
-            return Some((plan, self.begin_move(state, plan, true, true)));
+            return Some((plan, self.begin_move(state, plan, Which::Emptiest, true)));
         }
         let settings = *self.mover.settings.lock();
         if settings.automove == Automove::Off {
@@ -387,7 +390,7 @@ impl Inner {
             let to = Some(ClassId::new(usize::from(wanted_by)));
             if let Some(from) = self.any_source(state, to) {
                 let plan = Move { from, to };
-                if self.begin_move(state, plan, false, true) {
+                if self.begin_move(state, plan, Which::Oldest, true) {
                     return Some((plan, true));
                 }
             }
@@ -406,7 +409,8 @@ impl Inner {
         if plan.is_none_or(|plan| plan.to.is_some()) {
             state.decided_at = now;
         }
-        plan.map(|plan| (plan, self.begin_move(state, plan, plan.to.is_none(), false)))
+        let which = |plan: Move| if plan.to.is_none() { Which::Emptiest } else { Which::Oldest };
+        plan.map(|plan| (plan, self.begin_move(state, plan, which(plan), false)))
     }
 
     /// What a decision is based on, by class number.
@@ -415,17 +419,19 @@ impl Inner {
         let none = std::iter::once(ClassFigures::default());
         let all = self.slabs.ladder().iter().map(|class| {
             let usage = self.slabs.usage(class);
-            // What is evicted next: memcached's COLD, S3-FIFO's WARM (and HOT, whatever its age).
-            let mut evicted = 0;
-            let mut last = Queue::Cold;
+            // What is evicted next: memcached's COLD, S3-FIFO's WARM (and HOT, whatever its age
+            // while there is a WARM).
+            let (mut evicted, mut tail, mut last) = (0, None, Queue::Cold);
             if self.is_s3fifo() {
-                evicted = self.lru.lock(class, Queue::Hot).stats.evicted;
+                let hot = self.lru.lock(class, Queue::Hot);
+                (evicted, tail) = (hot.stats.evicted, hot.tail);
                 last = Queue::Warm;
             }
             let outofmemory = self.lru.lock(class, Queue::Cold).stats.outofmemory;
             let last = self.lru.lock(class, last);
+            let tail = last.tail.or(tail);
             ClassFigures {
-                age: last.tail.map_or(0, |id| now.saturating_sub(self.items.time(id))),
+                age: tail.map_or(0, |id| now.saturating_sub(self.items.time(id))),
                 evicted: evicted + last.stats.evicted,
                 outofmemory,
                 n_pages: usage.n_pages,
@@ -467,8 +473,8 @@ impl Inner {
         None
     }
 
-    fn begin_move(&self, state: &mut State, plan: Move, emptiest: bool, evict: bool) -> bool {
-        let Some(page) = self.slabs.drain(self.items.arena(), plan.from, emptiest) else {
+    fn begin_move(&self, state: &mut State, plan: Move, which: Which, evict: bool) -> bool {
+        let Some(page) = self.slabs.drain(self.items.arena(), plan.from, which) else {
             return false;
         };
         state.job = Some(Job {
@@ -744,10 +750,33 @@ impl Inner {
         sources.sort_unstable_by_key(|&(age, n_pages, _)| std::cmp::Reverse((age, n_pages)));
         let is_made = sources.into_iter().any(|(_, _, from)| {
             let plan = Move { from, to: Some(to) };
-            self.begin_move(state, plan, false, true) && self.empty_at_once(state)
+            self.slabs.pages(from, PAGES_TRIED_MAX).into_iter().any(|page| {
+                // What is in the page is thrown out; not if that would be in vain.
+                !self.is_page_busy(from, page)
+                    && self.begin_move(state, plan, Which::This(page), true)
+                    && self.empty_at_once(state)
+            })
         });
         self.mover.stats.is_running.store(false, Relaxed);
         is_made
+    }
+
+    /// Whether somebody has an item of a page, by a glance at it: pinned, being written, or a link of
+    /// such a one. A moment later it may be otherwise.
+    fn is_page_busy(&self, class: ClassId, page: u32) -> bool {
+        let arena = self.items.arena();
+        let (n_cut, chunk_bytes) = self.slabs.cut(arena, class, page);
+        let is_busy = |id: ItemId| {
+            let Some((_, state)) = self.slabs.state_at(arena, id) else { return true };
+            state & IN_LIST == 0 || state & REFS_MASK != 1
+        };
+        (0..n_cut).map(|number| arena.id(page, number * chunk_bytes)).any(|id| {
+            match self.slabs.look(arena, class, id) {
+                ChunkUse::Free => false,
+                ChunkUse::Item => is_busy(id),
+                ChunkUse::Chain(head) => is_busy(head),
+            }
+        })
     }
 
     /// Removes what is in the page of the job; false, and no job, if something of it is in use.

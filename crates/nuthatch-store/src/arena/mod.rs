@@ -54,7 +54,7 @@ use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 pub(crate) use class::{CLASSES_MAX, COMPAT_CLASSES_MAX, ClassId, Ladder};
 pub(crate) use pages::{Page, PageTable};
 pub(crate) use prefetch::prefetch;
-pub(crate) use slabs::{ChunkUse, Slabs};
+pub(crate) use slabs::{ChunkUse, Slabs, Which};
 
 /// The largest arena: 2^32 units of 64 bytes.
 pub(crate) const RESERVE_BYTES_MAX: usize = 256 << 30;

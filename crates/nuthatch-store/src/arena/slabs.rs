@@ -127,6 +127,17 @@ impl PoolUsage {
     }
 }
 
+/// Which page of a class is drained.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Which {
+    /// The one held longest.
+    Oldest,
+    /// The one with the most free chunks.
+    Emptiest,
+    /// This one, if the class still has it.
+    This(u32),
+}
+
 /// What a chunk is used for; see [`Slabs::look`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ChunkUse {
@@ -296,20 +307,19 @@ impl Slabs {
         self.n_freed.fetch_add(1, Relaxed);
     }
 
-    /// Begins to drain a page of a class: the one held longest, or the one with the most free
-    /// chunks. Nothing of it is given out from here on. `None` if the class has no such page, or
-    /// one that is being drained.
-    pub(crate) fn drain(&self, arena: &Arena, class: ClassId, emptiest: bool) -> Option<u32> {
+    /// Begins to drain a page of a class. Nothing of it is given out from here on. `None` if the
+    /// class has no such page, or one that is being drained.
+    pub(crate) fn drain(&self, arena: &Arena, class: ClassId, which: Which) -> Option<u32> {
         let state = &mut *self.classes[class.idx()].lock();
         if state.draining.is_some() {
             return None;
         }
-        let number = if emptiest {
-            let n_free = |page: &u32| self.n_free_in(arena, class, *page);
+        let n_free = |page: &u32| self.n_free_in(arena, class, *page);
+        let number = match which {
+            Which::Oldest => *state.pages.front()?,
             // The first of equals is the oldest.
-            state.pages.iter().copied().rev().max_by_key(n_free)?
-        } else {
-            *state.pages.front()?
+            Which::Emptiest => state.pages.iter().copied().rev().max_by_key(n_free)?,
+            Which::This(page) => state.pages.iter().copied().find(|&other| other == page)?,
         };
         let n_free = self.n_free_in(arena, class, number);
         if n_free > 0 {
@@ -321,6 +331,11 @@ impl Slabs {
         state.n_free -= n_free;
         state.draining = Some(number);
         Some(number)
+    }
+
+    /// The pages of a class, the one held longest first, at most so many.
+    pub(crate) fn pages(&self, class: ClassId, max: usize) -> Vec<u32> {
+        self.classes[class.idx()].lock().pages.iter().copied().take(max).collect()
     }
 
     /// Whether everything in the page being drained is free.
@@ -408,6 +423,17 @@ impl Slabs {
             self.n_freed_in_vain.store(n_freed, Relaxed);
         }
         false
+    }
+
+    /// How many pages all classes but one could give up: all they have, but for the last of each.
+    pub(crate) fn n_pages_spare(&self, but_for: ClassId) -> usize {
+        let others = self.ladder.iter().filter(|&class| class != but_for);
+        others.map(|class| self.classes[class.idx()].lock().pages.len().saturating_sub(1)).sum()
+    }
+
+    /// How many pages of classes have nothing in them.
+    pub(crate) fn n_pages_free(&self) -> usize {
+        self.n_pages_free.load(Relaxed)
     }
 
     /// Hands a page of the pool to a class; false when the pool has none.
@@ -664,7 +690,7 @@ mod tests {
         let (small, large) = (ClassId::new(1), slabs.ladder().last());
         let per_page = slabs.ladder().chunks_per_page(small);
         let ids: Vec<_> = (0..2 * per_page).map(|_| slabs.take(&arena, small).unwrap()).collect();
-        assert_eq!(slabs.drain(&arena, small, false), Some(0));
+        assert_eq!(slabs.drain(&arena, small, Which::Oldest), Some(0));
         slabs.give(&arena, ids[0]);
         assert_eq!(slabs.take(&arena, small), None, "a draining page gives nothing");
         ids[1..per_page].iter().for_each(|&id| slabs.give(&arena, id));
@@ -685,7 +711,7 @@ mod tests {
         slabs.give(&arena, ids[2]);
         slabs.give(&arena, ids[3]);
         assert_eq!(slabs.count_free_pages(&arena), (1, 1));
-        assert_eq!(slabs.drain(&arena, class, true), Some(1));
+        assert_eq!(slabs.drain(&arena, class, Which::Emptiest), Some(1));
         assert!(slabs.is_drained(&arena, class));
         slabs.finish_drain(&arena, class, None);
         assert_eq!(slabs.pool(), PoolUsage { n_free: 1, n_held: 3, n_held_max: 3, n_excused: 0 });
@@ -716,7 +742,7 @@ mod tests {
         let (arena, slabs) = slabs(1);
         let class = slabs.ladder().last();
         let ids: Vec<_> = (0..2).map(|_| slabs.take(&arena, class).unwrap()).collect();
-        slabs.drain(&arena, class, false).unwrap();
+        slabs.drain(&arena, class, Which::Oldest).unwrap();
         slabs.give(&arena, ids[0]);
         slabs.abort_drain(&arena, class, false);
         assert_eq!(slabs.take(&arena, class), Some(ids[0]));
@@ -730,11 +756,11 @@ mod tests {
         for _ in 0..4 {
             slabs.take(&arena, class).unwrap();
         }
-        assert_eq!(slabs.drain(&arena, class, false), Some(0));
+        assert_eq!(slabs.drain(&arena, class, Which::Oldest), Some(0));
         slabs.abort_drain(&arena, class, false);
-        assert_eq!(slabs.drain(&arena, class, false), Some(0));
+        assert_eq!(slabs.drain(&arena, class, Which::Oldest), Some(0));
         slabs.abort_drain(&arena, class, true);
-        assert_eq!(slabs.drain(&arena, class, false), Some(1));
+        assert_eq!(slabs.drain(&arena, class, Which::Oldest), Some(1));
         slabs.abort_drain(&arena, class, true);
     }
 
@@ -744,7 +770,7 @@ mod tests {
         let (small, large) = (ClassId::new(1), slabs.ladder().last());
         let ids: Vec<_> = (0..4).map(|_| slabs.take(&arena, large).unwrap()).collect();
         slabs.take(&arena, small).unwrap();
-        slabs.drain(&arena, large, false).unwrap();
+        slabs.drain(&arena, large, Which::Oldest).unwrap();
         ids[..3].iter().for_each(|&id| slabs.give(&arena, id));
         slabs.abort_drain(&arena, large, false);
         // The other one, of which a chunk is in use, stands before it.

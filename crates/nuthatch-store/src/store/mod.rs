@@ -7,6 +7,7 @@ mod dump;
 mod entry;
 mod events;
 mod expire;
+mod fit;
 mod flights;
 mod guard;
 mod iter;

@@ -32,7 +32,8 @@ impl Store {
     }
 
     /// Throws items out until they took at least so many bytes together, as [`bytes`](Self::bytes)
-    /// counts; says how many bytes that were. Less only if nothing is left that may go.
+    /// counts, or as many as there were when it began; says how many bytes that were. Less only if
+    /// nothing is left that may go.
     ///
     /// The items are those that the LRU would give up next, in every class at once: first the
     /// ones that were used longest ago. Dead ones met on the way go too, and count. Items that are
@@ -58,6 +59,8 @@ impl Store {
     pub fn evict(&self, bytes: usize) -> usize {
         let inner = &*self.inner;
         closures::assert_outside(&inner.index);
+        // Beside others who store there is always something to evict.
+        let bytes = bytes.min(self.bytes());
         let mut tries_left = [TRIES_MAX; CLASSES_MAX];
         let mut freed = 0;
         while freed < bytes {

@@ -11,7 +11,7 @@ use crate::StoreError;
 use crate::arena::ItemId;
 use crate::counters::{ClassCounter, Counter};
 use crate::index::{Hash, ShardGuard};
-use crate::item::{Birth, STALE, Sole, TOKEN_SENT};
+use crate::item::{Birth, ItemView, STALE, Sole, TOKEN_SENT};
 
 /// How to store a value.
 #[derive(Clone, Copy, Debug, Default)]
@@ -355,6 +355,13 @@ impl Inner {
             value_len: len,
             key_is_binary: old.key_is_binary(),
         };
+        // Both stay where they are until they have been copied.
+        let n_links =
+            |view: ItemView<'_>| if view.is_chained() { self.n_links(view.len()).0 } else { 0 };
+        if n_links(old) + n_links(added) > 0 {
+            let head = self.lru_class(old.id());
+            self.check_chain(len, head, Caller::HoldsShard, n_links(old) + n_links(added)).ok()?;
+        }
         let mut writer = Writer::new(self, birth, Caller::HoldsShard).ok()?;
         let (first, second) = match mode {
             StoreMode::Prepend => (added, old),

@@ -167,6 +167,9 @@ impl Inner {
                 (class.expect("a head is below 300 bytes, the largest chunk at least 1 KiB"), true)
             }
         };
+        if is_chained {
+            self.check_chain(birth.value_len, class, caller, 0)?;
+        }
         let id = self.alloc(class, caller)?;
         items.write_new(id, birth, is_chained, &Sole);
         Ok((id, is_chained))

@@ -13,6 +13,7 @@ mod model;
 mod modes;
 mod moving;
 mod overwriting;
+mod pressure;
 mod s3fifo;
 mod telling;
 
