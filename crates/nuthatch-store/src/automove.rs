@@ -50,6 +50,8 @@ pub(crate) struct Window {
     samples: Vec<Sample>,
     size: usize,
     n_taken: u64,
+    /// Where the latest sample is.
+    slot: usize,
     before: Vec<ClassFigures>,
 }
 
@@ -60,6 +62,7 @@ impl Window {
             samples: vec![Sample::default(); size * CLASSES_MAX],
             size,
             n_taken: 0,
+            slot: 0,
             before: figures.to_vec(),
         }
     }
@@ -68,13 +71,8 @@ impl Window {
         self.size
     }
 
-    /// Takes a sample of each class (`figures[n]` is class `n`'s, 0 is not looked at) and decides.
-    pub(crate) fn decide(
-        &mut self,
-        figures: &[ClassFigures],
-        ratio: f64,
-        is_used_up: bool,
-    ) -> Option<Move> {
+    /// Takes a sample of each class (`figures[n]` is class `n`'s, 0 is not looked at); once a second.
+    pub(crate) fn sample(&mut self, figures: &[ClassFigures]) {
         let before = std::mem::replace(&mut self.before, figures.to_vec());
         let changed = |of: fn(&ClassFigures) -> u64, class: usize| {
             of(&figures[class]).saturating_sub(before.get(class).map_or(0, of))
@@ -83,15 +81,12 @@ impl Window {
         let evicted_by_all: u64 = (1..figures.len()).map(evicted).sum();
         self.n_taken += 1;
         let slot = usize::try_from(self.n_taken % self.size as u64).expect("below the size");
-        let mut oldest: Option<(ClassId, u64)> = None;
-        let mut youngest: Option<(ClassId, u64, bool)> = None;
+        self.slot = slot;
         for (number, now) in figures.iter().enumerate().skip(1) {
-            let class = ClassId::new(number);
             let n_evicted = evicted(number);
             let has_starved = changed(|class| class.outofmemory, number) > 0;
             let has_grown = changed(|class| class.n_pages as u64, number) > 0;
-            let samples = &mut self.samples[number * self.size..][..self.size];
-            samples[slot] = Sample {
+            self.samples[number * self.size + slot] = Sample {
                 age: now.age,
                 is_dirty: n_evicted > 0 || has_starved || has_grown,
                 has_evicted: n_evicted > 0,
@@ -101,6 +96,22 @@ impl Window {
                     n_evicted as f64 / evicted_by_all as f64
                 },
             };
+        }
+    }
+
+    /// Decides by the samples, and by what each class has free now. As often as there is something
+    /// to collect: that takes no sample.
+    pub(crate) fn decide(
+        &self,
+        figures: &[ClassFigures],
+        ratio: f64,
+        is_used_up: bool,
+    ) -> Option<Move> {
+        let mut oldest: Option<(ClassId, u64)> = None;
+        let mut youngest: Option<(ClassId, u64, bool)> = None;
+        for (number, now) in figures.iter().enumerate().skip(1) {
+            let class = ClassId::new(number);
+            let samples = &self.samples[number * self.size..][..self.size];
             let is_clean = samples.iter().all(|sample| !sample.is_dirty);
             let spare = now.chunks_per_page * 5 / 2;
             if is_used_up && is_clean && now.n_free > spare {
@@ -115,7 +126,7 @@ impl Window {
             let share = samples.iter().map(|sample| sample.evicted_share).sum::<f64>();
             let evicts = n_evicting > self.size / 2 || share / self.size as f64 > 0.25;
             if evicts && youngest.is_none_or(|(_, youngest, _)| age < youngest) {
-                youngest = Some((class, age, n_evicted > 0));
+                youngest = Some((class, age, samples[self.slot].has_evicted));
             }
         }
         let ((oldest, oldest_age), (youngest, youngest_age, still_evicts)) = (oldest?, youngest?);
@@ -142,6 +153,7 @@ mod tests {
         let mut decision = None;
         for _ in 0..seconds {
             figures[2].evicted += 10;
+            window.sample(&figures);
             decision = window.decide(&figures, ratio, true);
         }
         decision
@@ -160,10 +172,36 @@ mod tests {
     fn free_pages_go_to_the_pool_when_memory_is_used_up() {
         let figures = [ClassFigures::default(), class(0, 0, 5, 26)];
         let to_pool = Some(Move { from: ClassId::new(1), to: None });
-        assert_eq!(Window::new(3, &figures).decide(&figures, 0.8, true), to_pool);
-        assert_eq!(Window::new(3, &figures).decide(&figures, 0.8, false), None);
+        let decide = |figures: &[ClassFigures], is_used_up: bool| {
+            let mut window = Window::new(3, figures);
+            window.sample(figures);
+            window.decide(figures, 0.8, is_used_up)
+        };
+        assert_eq!(decide(&figures, true), to_pool);
+        assert_eq!(decide(&figures, false), None);
         let few = [ClassFigures::default(), class(0, 0, 5, 25)];
-        assert_eq!(Window::new(3, &few).decide(&few, 0.8, true), None);
+        assert_eq!(decide(&few, true), None);
+    }
+
+    #[test]
+    fn what_is_decided_again_within_a_second_is_no_sample() {
+        let (from, to) = (ClassId::new(1), ClassId::new(2));
+        let mut figures = [ClassFigures::default(), class(100, 0, 9, 0), class(10, 0, 5, 0)];
+        let mut window = Window::new(3, &figures);
+        for second in 0..4 {
+            figures[2].evicted += 10;
+            window.sample(&figures);
+            // Collecting pages asks again and again, and finds the figures changed.
+            for _ in 0..10 {
+                figures[2].evicted += 1;
+                let expected = (second == 3).then_some(Move { from, to: Some(to) });
+                assert_eq!(window.decide(&figures, 0.8, true), expected, "second {second}");
+            }
+        }
+        // A class that stops evicting does so for whole seconds.
+        window.sample(&figures);
+        window.sample(&figures);
+        assert_eq!(window.decide(&figures, 0.8, true), None);
     }
 
     #[test]
@@ -171,9 +209,13 @@ mod tests {
         let mut figures = [ClassFigures::default(), class(0, 0, 5, 30)];
         let mut window = Window::new(3, &figures);
         figures[1].evicted = 1;
-        assert_eq!(window.decide(&figures, 0.8, true), None);
-        assert_eq!(window.decide(&figures, 0.8, true), None);
-        assert_eq!(window.decide(&figures, 0.8, true), None);
-        assert!(window.decide(&figures, 0.8, true).is_some());
+        let mut decide = || {
+            window.sample(&figures);
+            window.decide(&figures, 0.8, true)
+        };
+        assert_eq!(decide(), None);
+        assert_eq!(decide(), None);
+        assert_eq!(decide(), None);
+        assert!(decide().is_some());
     }
 }

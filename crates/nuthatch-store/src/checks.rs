@@ -2,7 +2,7 @@
 
 use nuthatch_types::limits::{ITEM_SIZE_MAX, ITEM_SIZE_MIN, PAGE_BYTES};
 
-use crate::arena::RESERVE_BYTES_MAX;
+use crate::arena::LIMIT_BYTES_MAX;
 use crate::config::{CRAWLER_SLEEP_MAX, Config};
 use crate::error::ConfigError;
 
@@ -49,7 +49,7 @@ pub(crate) fn all(config: &Config) -> Checked {
 
 fn memory(config: &Config) -> Checked {
     let Config { memory_limit, item_size_max, .. } = *config;
-    let is_namable = (PAGE_BYTES..=RESERVE_BYTES_MAX).contains(&memory_limit);
+    let is_namable = (PAGE_BYTES..=LIMIT_BYTES_MAX).contains(&memory_limit);
     require(is_namable, "memory_limit", "must be 1 MiB to 256 GiB")?;
     let is_item = (ITEM_SIZE_MIN..=ITEM_SIZE_MAX).contains(&item_size_max);
     require(is_item, "item_size_max", "must be 1 KiB to 1 GiB")?;

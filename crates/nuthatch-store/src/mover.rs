@@ -120,6 +120,8 @@ struct State {
     window: Option<Window>,
     /// When the last decision was taken, by the store's clock.
     decided_at: u32,
+    /// When the last samples were taken.
+    sampled_at: u32,
     /// Where the search for any source begins.
     any_from: usize,
 }
@@ -330,7 +332,7 @@ impl Store {
     /// # Errors
     ///
     /// [`ConfigError::OutOfRange`] below 1 MiB, and above what the store can name: twice the limit
-    /// it was built with, or 32 GiB, whichever is more.
+    /// it was built with, or 32 GiB, whichever is more; from 128 GiB on, some 256 GiB.
     pub fn set_memory_limit(&self, bytes: usize) -> Result<(), ConfigError> {
         let inner = &*self.inner;
         let arena = inner.items.arena();
@@ -403,6 +405,10 @@ impl Inner {
         let size = settings.window as usize;
         let window = state.window.take().filter(|window| window.size() == size);
         let mut window = window.unwrap_or_else(|| Window::new(size, &figures));
+        if state.sampled_at != now {
+            state.sampled_at = now;
+            window.sample(&figures);
+        }
         let plan = window.decide(&figures, settings.ratio, pool.is_used_up());
         state.window = Some(window);
         // Free pages are collected without delay; a move between classes waits for the next second.

@@ -12,8 +12,8 @@
 //! change while running; the memory of a page that nobody needs goes back to the system, its
 //! address stays.
 //!
-//! A chunk is named by an [`ItemId`]: its offset in units of 8 bytes (16, 32 or 64 in arenas above
-//! 32, 64 and 128 GiB), plus one. Ids, not addresses, are kept in the index, in LRU links and in
+//! A chunk is named by an [`ItemId`]: its offset in units of 8 bytes (16, 32 or 64 under limits above
+//! 16, 32 and 64 GiB, 128 under one of 256 GiB), plus one. Ids, not addresses, are kept in the index, in LRU links and in
 //! chunk chains: 4 bytes instead of 8, and nothing to fix up when the arena is mapped elsewhere.
 //!
 //! This module knows sizes and addresses. It does not know keys, expiry, LRU order or locks.
@@ -56,8 +56,8 @@ pub(crate) use pages::{Page, PageTable};
 pub(crate) use prefetch::prefetch;
 pub(crate) use slabs::{ChunkUse, Slabs, Which};
 
-/// The largest arena: 2^32 units of 64 bytes.
-pub(crate) const RESERVE_BYTES_MAX: usize = 256 << 30;
+/// The highest memory limit a store is built with. Its range is of 2^32 units of 128 bytes.
+pub(crate) const LIMIT_BYTES_MAX: usize = 256 << 30;
 
 /// What the headers of items and chunks need at most; no chunk is smaller.
 pub(crate) const HEADER_BYTES_MAX: usize = 32;
@@ -83,6 +83,9 @@ impl ItemId {
 
 /// The unit of transparent huge pages.
 const HUGE_BYTES: usize = 2 << 20;
+
+/// What classes may have beyond the limit, and the last page: all in pages of 1 MiB.
+const BEYOND_LIMIT_BYTES_MAX: usize = (CLASSES_MAX + 1) << 20;
 
 /// How an arena is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -123,9 +126,16 @@ unsafe impl Sync for Arena {}
 impl Arena {
     /// How many bytes an id counts in, for a memory limit.
     pub(crate) fn unit_bytes(limit: usize) -> usize {
-        // Twice the limit, so that `-m` can be raised while running.
-        let shift = (3..6).find(|shift| limit <= (1 << 32 << shift) / 2).unwrap_or(6);
-        1 << shift
+        // Twice the limit, so that `-m` can be raised while running; from 128 GiB on what there is.
+        let is_room = |shift: &u32| limit <= (1 << 32 << shift) / 2;
+        let most = if limit + BEYOND_LIMIT_BYTES_MAX < 1 << 38 { 6 } else { 7 };
+        1 << (3..6).find(is_room).unwrap_or(most)
+    }
+
+    /// What the range must have room for at the least: the limit, the first page of each class
+    /// beyond it, and the last page, which has no names.
+    fn reserve_bytes_min(limit: usize, page_bytes: usize) -> usize {
+        (limit + (CLASSES_MAX + 1) * page_bytes).next_multiple_of(HUGE_BYTES)
     }
 
     /// Reserves the address range for a memory limit.
@@ -134,9 +144,9 @@ impl Arena {
         debug_assert!(page_bytes.is_power_of_two() && page_bytes <= HUGE_BYTES);
         let shift = Self::unit_bytes(limit).trailing_zeros();
         let all = 1usize << 32 << shift;
-        // Room for one page a class beyond the limit, and all that ids can name where the address
-        // space is not limited (`ulimit -v`).
-        let least = (limit + CLASSES_MAX * page_bytes).next_multiple_of(HUGE_BYTES);
+        // All that ids can name, or what there must be where the address space is limited
+        // (`ulimit -v`).
+        let least = Self::reserve_bytes_min(limit, page_bytes);
         // As much again as an alignment may cost.
         let map = |bytes| map_reserved(bytes + HUGE_BYTES).map(|base| (base, bytes));
         let (start, reserve_bytes) =
@@ -274,7 +284,7 @@ impl Arena {
     /// The page a chunk lies in.
     #[inline]
     pub(crate) fn page_of(&self, id: ItemId) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "at most 2^38 / 2^16 pages")]
+        #[expect(clippy::cast_possible_truncation, reason = "at most 2^39 / 2^16 pages")]
         let page = (self.offset(id) >> self.page_shift) as u32;
         page
     }
@@ -445,5 +455,19 @@ pub(crate) mod tests {
         assert_eq!(Arena::unit_bytes(17 << 30), 16);
         assert_eq!(Arena::unit_bytes(64 << 30), 32);
         assert_eq!(Arena::unit_bytes(200 << 30), 64);
+        assert_eq!(Arena::unit_bytes(255 << 30), 64);
+        assert_eq!(Arena::unit_bytes(256 << 30), 128);
+    }
+
+    #[test]
+    fn every_range_has_room_beyond_the_limit() {
+        for limit in [1 << 20, 64 << 20, 100 << 30, 255 << 30, 256 << 30] {
+            for page_bytes in [64 << 10, PAGE_BYTES] {
+                let least = Arena::reserve_bytes_min(limit, page_bytes);
+                assert!(least <= Arena::unit_bytes(limit) << 32, "{limit} can be named");
+                // What `Store::set_memory_limit` asks for, where there is no more than the least.
+                assert!(limit / page_bytes + CLASSES_MAX < least / page_bytes, "{limit}");
+            }
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{at, key, value_of};
 use crate::types::{StoreMode, Stored};
-use crate::{Automove, Builder, Commit, Maintenance, NewItem, Profile, Set, Store, StoreError};
+use crate::{
+    Automove, Builder, Commit, ConfigError, Maintenance, NewItem, Profile, Set, Store, StoreError,
+};
 
 /// A mebibyte, and values up to that.
 fn mebibyte(profile: Profile) -> Builder {
@@ -126,6 +128,23 @@ fn a_page_is_found_behind_those_in_use() {
     }
     drop(held);
     store.audit(Some(0));
+}
+
+#[test]
+fn the_highest_limit_can_be_named_and_set_again() {
+    for profile in [Profile::Compat, Profile::Lean] {
+        let store = Store::builder().profile(profile).memory_limit(256 << 30).build().unwrap();
+        for n in 0..50 {
+            let value = vec![b'x'; n * n * 300];
+            store.set(key(&format!("{n}")), &value, Set::default()).unwrap();
+            assert_eq!(value_of(&store, &format!("{n}")), Some(value));
+        }
+        store.set_memory_limit(256 << 30).unwrap();
+        assert_eq!(store.memory_limit(), 256 << 30);
+        store.audit(Some(0));
+    }
+    let beyond = Store::builder().memory_limit((256 << 30) + 1).build();
+    assert!(matches!(beyond, Err(ConfigError::OutOfRange { setting: "memory_limit", .. })));
 }
 
 #[test]
