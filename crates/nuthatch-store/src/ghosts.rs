@@ -13,8 +13,10 @@
 //! answer (one in a million at 16 ghosts a line) lets an item skip HOT, no more.
 //!
 //! The table is cut into shards with a lock each, the last in the lock order. It takes memory when
-//! the first item is evicted and grows with the main queues; when it doubles, each line is copied
-//! to both places that its ghosts may now belong to.
+//! the first item is evicted and grows with the main queues, to twice as many lines, each of which
+//! is copied to both places that its ghosts may now belong to: [a few lines](LINES_PER_STEP) with
+//! each ghost, since others wait for the locks meanwhile. The lines lie in pieces, so that growing
+//! copies no others.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -28,6 +30,10 @@ const LINE_GHOSTS: usize = 16;
 /// So many epochs a ghost counts for.
 const LIFE_EPOCHS: u8 = 16;
 const FINGERPRINT_SHIFT: u32 = 8;
+/// By how many lines a table comes nearer to the size it should have, with each ghost.
+const LINES_PER_STEP: usize = 4;
+/// Lines that are allocated together: 1 KiB.
+const PIECE_LINES: usize = 16;
 
 /// All ghosts of a store.
 #[derive(Debug)]
@@ -41,8 +47,13 @@ pub(crate) struct Ghosts {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// A power of two of lines, or none yet.
-    lines: Vec<Line>,
+    /// Each of [`PIECE_LINES`].
+    pieces: Vec<Box<[Line]>>,
+    /// How many lines of the pieces are in use: a power of two but while there come to be more or
+    /// fewer, and none at first.
+    n_lines: usize,
+    /// How many there are to be.
+    n_wanted: usize,
     /// Ghosts made in this epoch.
     n_made: usize,
     epoch: u8,
@@ -114,8 +125,8 @@ impl Ghosts {
 
     /// Memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let lines: usize = self.shards.iter().map(|shard| shard.lock().lines.capacity()).sum();
-        lines * size_of::<Line>()
+        let n_pieces: usize = self.shards.iter().map(|shard| shard.lock().pieces.len()).sum();
+        n_pieces * size_of::<[Line; PIECE_LINES]>()
     }
 
     /// Panics where the table is not what it should be.
@@ -123,9 +134,9 @@ impl Ghosts {
     pub(crate) fn audit(&self) {
         for shard in &self.shards {
             let shard = shard.lock();
-            let n = shard.lines.len();
-            assert!(n == 0 || n.is_power_of_two(), "lines are picked by a mask");
-            for line in &shard.lines {
+            assert!(shard.n_lines == 0 || shard.n_wanted.is_power_of_two());
+            assert_eq!(shard.pieces.len(), shard.n_lines.div_ceil(PIECE_LINES));
+            for line in shard.pieces.iter().flat_map(|piece| piece.iter()) {
                 let ghosts = line.0.iter().filter(|&&ghost| ghost != 0);
                 assert!(ghosts.clone().all(|ghost| ghost >> FINGERPRINT_SHIFT != 0));
             }
@@ -136,24 +147,46 @@ impl Ghosts {
 impl Shard {
     /// Has room for a number of ghosts, filled to four fifths so that few lines overflow.
     fn fit(&mut self, n_ghosts: usize) {
-        let wanted = (n_ghosts * 5 / 4).div_ceil(LINE_GHOSTS).next_power_of_two();
-        if self.lines.is_empty() {
-            self.lines = vec![Line::default(); wanted];
+        let least = (n_ghosts * 5 / 4).div_ceil(LINE_GHOSTS).next_power_of_two();
+        if self.n_wanted < least {
+            self.n_wanted = least;
+        } else if self.n_wanted > least * 4 {
+            self.n_wanted = least * 2;
         }
-        while self.lines.len() < wanted {
-            self.lines.extend_from_within(..);
+        for _ in 0..LINES_PER_STEP {
+            if self.n_lines < self.n_wanted {
+                self.grow();
+            } else if self.n_lines > self.n_wanted {
+                self.n_lines -= 1;
+                self.pieces.truncate(self.n_lines.div_ceil(PIECE_LINES));
+            }
         }
-        if self.lines.len() > wanted * 4 {
-            self.lines.truncate(wanted * 2);
-            self.lines.shrink_to_fit();
+    }
+
+    /// Adds a line: a copy of the one in which its ghosts are so far.
+    fn grow(&mut self) {
+        let number = self.n_lines;
+        let before = if number == 0 { Line::default() } else { *self.line(number) };
+        if number.is_multiple_of(PIECE_LINES) {
+            self.pieces.push(vec![Line::default(); PIECE_LINES].into());
         }
+        self.n_lines += 1;
+        self.pieces[number / PIECE_LINES][number % PIECE_LINES] = before;
+    }
+
+    /// The line of a place, of those that there are: by as many bits as name the last of them, or
+    /// one less where that would be a line that is still to come.
+    fn line(&mut self, place: usize) -> &mut Line {
+        let all = self.n_lines.next_power_of_two();
+        let number = place & (all - 1);
+        let number = if number < self.n_lines { number } else { number - all / 2 };
+        &mut self.pieces[number / PIECE_LINES][number % PIECE_LINES]
     }
 
     fn put(&mut self, place: &Place) {
         let epoch = self.epoch;
         let age = |ghost: u32| epoch.wrapping_sub(ghost.to_le_bytes()[0]);
-        let line = place.line & (self.lines.len() - 1);
-        let line = &mut self.lines[line].0;
+        let line = &mut self.line(place.line).0;
         let fitness = |ghost: u32| match ghost >> FINGERPRINT_SHIFT {
             print if print == place.fingerprint => u32::MAX,
             0 => u32::MAX - 1,
@@ -165,16 +198,15 @@ impl Shard {
     }
 
     fn take(&mut self, place: &Place) -> bool {
-        if self.lines.is_empty() {
+        if self.n_lines == 0 {
             return false;
         }
-        let line = place.line & (self.lines.len() - 1);
-        let found = self.lines[line]
-            .0
-            .iter_mut()
-            .find(|ghost| **ghost >> FINGERPRINT_SHIFT == place.fingerprint);
+        let epoch = self.epoch;
+        let ghosts = &mut self.line(place.line).0;
+        let found =
+            ghosts.iter_mut().find(|ghost| **ghost >> FINGERPRINT_SHIFT == place.fingerprint);
         let Some(ghost) = found else { return false };
-        let age = self.epoch.wrapping_sub(ghost.to_le_bytes()[0]);
+        let age = epoch.wrapping_sub(ghost.to_le_bytes()[0]);
         *ghost = 0;
         age <= LIFE_EPOCHS
     }
@@ -212,6 +244,25 @@ mod tests {
         assert!(n_known(&ghosts, new) > 9_500, "the latest are known");
         assert!(n_known(&ghosts, old) < 1_500, "those before are not");
         ghosts.audit();
+    }
+
+    #[test]
+    fn a_table_grows_and_shrinks_by_little_at_a_time() {
+        let (ghosts, hashes) = (Ghosts::new(), hashes(100_000));
+        let mut before = 0;
+        for n_main in [100_000, 0, 50_000] {
+            ghosts.set_main(n_main);
+            for &hash in &hashes {
+                ghosts.add(hash);
+                let bytes = ghosts.bytes();
+                assert!(bytes.abs_diff(before) <= size_of::<[Line; PIECE_LINES]>());
+                before = bytes;
+            }
+            ghosts.audit();
+        }
+        let n_lines = |shard: &CachePadded<Mutex<Shard>>| shard.lock().n_lines;
+        assert_eq!(ghosts.shards.iter().map(n_lines).sum::<usize>(), 256 * SHARDS);
+        assert!(n_known(&ghosts, &hashes[60_000..]) > 38_000, "they count for some 50,000");
     }
 
     #[test]
