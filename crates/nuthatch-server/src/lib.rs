@@ -40,8 +40,8 @@ mod connection;
 mod conns;
 mod counters;
 mod engine;
-mod gate;
 pub mod log;
+mod logger;
 pub mod options;
 pub mod process;
 mod server;
@@ -58,6 +58,7 @@ pub mod command_line {}
 pub use conns::{CloseReason, Conn, ConnObserver, ConnState};
 pub use counters::{ServerStats, Telemetry};
 pub use engine::{Engine, EngineBuilder, ItemPin, ItemSink};
+pub use logger::Logger;
 pub use nuthatch_proto as proto;
 pub use nuthatch_store as store;
 pub use nuthatch_transport as transport;

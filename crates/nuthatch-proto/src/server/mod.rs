@@ -284,11 +284,14 @@ impl<H: Handler> Session<H> {
 
     /// Lends buffers to the session. If it has some already, the new ones come straight back.
     pub fn attach(&mut self, buffers: Buffers) -> Option<Buffers> {
-        if !self.recv.is_empty() || self.queue.arena.capacity() > 0 {
+        if !self.recv.is_empty() {
             return Some(buffers);
         }
         self.recv = buffers.recv;
-        self.queue.arena = buffers.send;
+        // A late answer or a feed may have made one of its own.
+        if self.queue.arena.capacity() == 0 {
+            self.queue.arena = buffers.send;
+        }
         None
     }
 

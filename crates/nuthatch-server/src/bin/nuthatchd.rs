@@ -12,12 +12,12 @@ use nuthatch_server::process::{
     ProcessError, daemon, exit, hooks, limits, pidfile, ports, signals, user,
 };
 use nuthatch_server::store::types::limits::PAGE_BYTES;
-use nuthatch_server::store::{Automove, Store};
+use nuthatch_server::store::{Automove, Cause, Store};
 use nuthatch_server::transport::passwords::Passwords;
 use nuthatch_server::transport::{
     BindOptions, Bound, BoundUdp, ListenAddr, ListenProtocol, Local, Place, bind, bind_udp,
 };
-use nuthatch_server::{End, Engine, Server, log};
+use nuthatch_server::{End, Engine, Logger, Server, log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Where to listen without `-l`. memcached serves every address of the machine to everybody.
@@ -123,7 +123,8 @@ fn run(options: Options) -> Result<u8, Failure> {
     // From here a signal waits until somebody listens for it, so that who was told that the server
     // is there can end it well at once. Threads inherit this; names were looked up before.
     let held = signals::hold()?;
-    let store = build_store(&options)?;
+    let logger = Logger::new(&options);
+    let store = build_store(&options, &logger)?;
     if options.lock_memory
         && let Err(error) = limits::lock_memory()
     {
@@ -166,6 +167,7 @@ fn run(options: Options) -> Result<u8, Failure> {
         .then(|| Keep::NOTHING.reading(passwords.is_some()).removing(options.pidfile.is_some()));
     let mut engine = Engine::builder()
         .options(options)
+        .logger(logger)
         .telemetry(server.telemetry())
         .stop(server.stop())
         .maintenance(maintenance);
@@ -303,7 +305,7 @@ fn threads(options: &Options) -> NonZeroUsize {
     NonZeroUsize::new(options.threads).unwrap_or(NonZeroUsize::MIN)
 }
 
-fn build_store(options: &Options) -> Result<Store, Failure> {
+fn build_store(options: &Options, logger: &Logger) -> Result<Store, Failure> {
     let StoreOptions {
         profile,
         item_size_max,
@@ -361,6 +363,8 @@ fn build_store(options: &Options) -> Result<Store, Failure> {
         .auto_crawl(lru_segmented)
         .crawler_sleep(Duration::from_micros(u64::from(lru_crawler_sleep_us)))
         .crawler_limit(lru_crawler_tocrawl)
+        .listener(&[Cause::Evicted], logger.evictions())
+        .events(logger.maintenance())
         .track_sizes(track_sizes)
         .build()
         .map_err(Failure::usage)

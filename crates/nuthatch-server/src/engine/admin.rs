@@ -7,7 +7,7 @@ use nuthatch_store::types::Ttl;
 
 use super::{Engine, ItemPin};
 use crate::End;
-use crate::gate::Gate;
+use crate::logger::Gate;
 use crate::options::VERSION_LINE;
 
 /// What a command gets that this server does not know: what memcached answers when it was built
@@ -57,9 +57,7 @@ impl Engine {
                     Err(error) => reply.error(error.line()),
                 }
             }
-            Admin::Watch(_) if !shared.options.watch_enabled => {
-                reply.error("CLIENT_ERROR watch commands not allowed");
-            }
+            Admin::Watch(kinds) => return self.watch(kinds, reply),
             // memcached takes these without external storage, to no effect.
             Admin::Extstore(_) => reply.error("CLIENT_ERROR external storage is not enabled"),
             Admin::RefreshCerts => reply.line("Error TLS not enabled"),

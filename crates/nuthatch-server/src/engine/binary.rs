@@ -2,8 +2,8 @@
 //! begin by themselves; and `touch`, which tells more there.
 
 use nuthatch_proto::{Count, Reply};
-use nuthatch_store::types::{Key, Ttl};
-use nuthatch_store::{Counted, Item, MetaArith};
+use nuthatch_store::types::{Cas, Deleted, Key, Ttl};
+use nuthatch_store::{Counted, Item, MetaArith, Missed};
 
 use super::{Engine, ItemPin, NO_MEMORY, NON_NUMERIC, Notes, Outgoing, outgoing};
 
@@ -16,6 +16,7 @@ impl Engine {
         notes: &impl Notes,
     ) {
         let answer = |item: Item<'_>| {
+            notes.found(key, &item);
             let (flags, cas) = (item.flags(), Some(item.cas()));
             match outgoing(&item) {
                 Outgoing::Copied(value) => reply.value(key, flags, value, cas),
@@ -24,10 +25,13 @@ impl Engine {
             }
         };
         let found = match touch {
-            None => self.store.get(key, answer),
-            Some(ttl) => self.store.get_and_touch(key, ttl, answer),
+            None => self.store.lookup(key, answer),
+            Some(ttl) => self.store.lookup_and_touch(key, ttl, answer),
         };
-        notes.got(key, found.is_some());
+        notes.got(key, found.is_ok());
+        if let Err(missed) = found {
+            notes.looked_up(key, Err(missed));
+        }
         reply.end();
     }
 
@@ -38,15 +42,42 @@ impl Engine {
         reply: &mut Reply<'_, ItemPin>,
         notes: &impl Notes,
     ) {
-        let found = self.store.get_and_touch(key, ttl, |item| (item.flags(), item.cas()));
+        let found = self.store.lookup_and_touch(key, ttl, |item| {
+            notes.found(key, &item);
+            (item.flags(), item.cas())
+        });
         if reply.is_binary() {
             // It is one of the retrievals there, and counted with them.
-            notes.got(key, found.is_some());
+            notes.got(key, found.is_ok());
         }
-        reply.touched_as(found);
+        if let Err(missed) = found {
+            notes.looked_up(key, Err(missed));
+        }
+        reply.touched_as(found.ok());
     }
 
-    pub(super) fn count(&self, count: &Count<'_>, reply: &mut Reply<'_, ItemPin>) {
+    pub(super) fn delete_if<N: Notes>(
+        &self,
+        key: Key<'_>,
+        cas: Cas,
+        reply: &mut Reply<'_, ItemPin>,
+        notes: &N,
+    ) {
+        let seen = if N::IS_SILENT { None } else { self.store.peek(key, |item, _| item.extent()) };
+        let deleted = self.store.delete_if(key, cas);
+        reply.deleted(deleted);
+        notes.looked_up(key, seen.ok_or(Missed::NotFound));
+        if let Some(extent) = seen.filter(|_| deleted == Deleted::Deleted) {
+            notes.deleted(key, extent);
+        }
+    }
+
+    pub(super) fn count(
+        &self,
+        count: &Count<'_>,
+        reply: &mut Reply<'_, ItemPin>,
+        notes: &impl Notes,
+    ) {
         let ask = MetaArith {
             direction: count.direction,
             delta: count.delta,
@@ -55,6 +86,7 @@ impl Engine {
             ..MetaArith::default()
         };
         let done = self.store.meta_count(count.key, ask);
+        notes.counted(count.key, &done);
         match done.counted {
             Counted::Value(number, cas) => reply.number_as(number, cas),
             Counted::NotFound => reply.line("NOT_FOUND"),

@@ -1,18 +1,22 @@
 //! The classic commands: `get` to `touch`.
 
 use nuthatch_proto::{Get, Reply, Set};
-use nuthatch_store::types::{Arith, Key, StoreMode};
-use nuthatch_store::{Commit, Counted, Item, Missed, NewItem};
+use nuthatch_store::types::{Arith, Deleted, Key, StoreMode, Ttl};
+use nuthatch_store::{Commit, Counted, Item, MetaArith, Missed, NewItem};
 
 use super::{
-    Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Notes, Outgoing, outgoing, value_of,
+    Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Notes, Outgoing, outgoing, value_of, verb,
 };
 
 impl Engine {
     pub(super) fn get(&self, get: Get<'_>, reply: &mut Reply<'_, ItemPin>, notes: &impl Notes) {
         let answer = |key: Key<'_>, item: Result<Item<'_>, Missed>| {
             notes.got(key, item.is_ok());
-            let Ok(item) = item else { return };
+            let item = match item {
+                Ok(item) => item,
+                Err(missed) => return notes.looked_up(key, Err(missed)),
+            };
+            notes.found(key, &item);
             let cas = get.with_cas.then(|| item.cas());
             match outgoing(&item) {
                 Outgoing::Copied(value) => reply.value(key, item.flags(), value, cas),
@@ -34,12 +38,30 @@ impl Engine {
         set: &Set<'_>,
         sink: Option<ItemSink>,
         reply: &mut Reply<'_, ItemPin>,
+        notes: &impl Notes,
     ) {
-        let commit = Commit { mode: set.mode, compare: set.cas, ..Commit::default() };
+        let Set { key, mode, cas: compare, .. } = *set;
+        let commit = Commit { mode, compare, ..Commit::default() };
         let value = value_of(set.value, sink);
-        match self.store_value(set.key, value, new_item(set), commit, drops_old(set)) {
-            Ok(committed) => reply.stored_as(committed.stored, committed.cas),
-            Err(line) => reply.error(line),
+        match self.store_value(key, value, new_item(set), commit, drops_old(set)) {
+            Ok(done) => {
+                reply.stored_as(done.stored, done.cas);
+                notes.stored(key, verb(mode, compare), own_ttl(mode, set.ttl), &done);
+            }
+            Err(line) => {
+                reply.error(line);
+                notes.refused(key, verb(mode, compare), line);
+            }
+        }
+    }
+
+    pub(super) fn delete(&self, key: Key<'_>, reply: &mut Reply<'_, ItemPin>, notes: &impl Notes) {
+        match self.store.take(key, |item| notes.deleting(key, &item)) {
+            Ok(()) => reply.deleted(Deleted::Deleted),
+            Err(missed) => {
+                reply.deleted(Deleted::NotFound);
+                notes.looked_up(key, Err(missed));
+            }
         }
     }
 
@@ -53,14 +75,37 @@ impl Engine {
         direction: Arith,
         delta: u64,
         reply: &mut Reply<'_, ItemPin>,
+        notes: &impl Notes,
     ) {
-        match self.store.count(key, direction, delta) {
+        match self.count_number(key, direction, delta, notes) {
             Counted::Value(number, _) => reply.number(number),
             Counted::NotFound | Counted::Exists => reply.line("NOT_FOUND"),
             Counted::NonNumeric => reply.error(NON_NUMERIC),
             Counted::NoMemory => reply.error(NO_MEMORY),
         }
     }
+
+    fn count_number<N: Notes>(
+        &self,
+        key: Key<'_>,
+        direction: Arith,
+        delta: u64,
+        notes: &N,
+    ) -> Counted {
+        if N::IS_SILENT {
+            return self.store.count(key, direction, delta);
+        }
+        // The same, and tells of the item.
+        let ask = MetaArith { direction, delta, ..MetaArith::default() };
+        let done = self.store.meta_count(key, ask);
+        notes.counted(key, &done);
+        done.counted
+    }
+}
+
+/// The life span that a store asks for; `None` where that of the item that is there stays.
+pub(super) fn own_ttl(mode: StoreMode, ttl: Ttl) -> Option<Ttl> {
+    (!matches!(mode, StoreMode::Append | StoreMode::Prepend)).then_some(ttl)
 }
 
 fn new_item(set: &Set<'_>) -> NewItem {

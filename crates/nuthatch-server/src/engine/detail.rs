@@ -14,7 +14,7 @@ use nuthatch_proto::{Detail, Fed, Feed, Outcome, Output, Reply};
 use parking_lot::Mutex;
 
 use super::{Engine, ItemPin, Shared};
-use crate::gate::Gate;
+use crate::logger::Gate;
 
 /// How many prefixes are told apart; those that come later are not counted. memcached's figure.
 const PREFIXES_MAX: usize = 1 << 16;

@@ -4,15 +4,23 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use nuthatch_proto::{DebugFacts, ItemFacts, Meta, MetaFlags, MetaSet, MetaStatus, Reply};
 use nuthatch_store::types::{Key, StoreMode};
-use nuthatch_store::{Commit, Counted, MetaArith, MetaDelete, MetaGet, NewItem};
+use nuthatch_store::{Commit, Counted, MetaArith, MetaDelete, MetaGet, Missed, NewItem};
 
-use super::{Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Outgoing, outgoing, value_of};
+use super::classic::own_ttl;
+use super::{
+    Engine, ItemPin, ItemSink, NO_MEMORY, NON_NUMERIC, Notes, Outgoing, outgoing, value_of, verb,
+};
 
 /// In every mode, as in memcached, the old value does not outlive a failed `ms`.
 const DROPS_OLD: bool = true;
 
 impl Engine {
-    pub(super) fn meta_get(&self, meta: &Meta<'_>, reply: &mut Reply<'_, ItemPin>) {
+    pub(super) fn meta_get(
+        &self,
+        meta: &Meta<'_>,
+        reply: &mut Reply<'_, ItemPin>,
+        notes: &impl Notes,
+    ) {
         let flags = &meta.flags;
         let ask = MetaGet {
             no_bump: flags.is_no_bump(),
@@ -25,6 +33,10 @@ impl Engine {
             key_is_binary: flags.is_key_base64(),
         };
         let found = self.store.meta_get(meta.key, ask, |item, hit| {
+            match hit.missed {
+                None => notes.found(meta.key, &item),
+                Some(missed) => notes.looked_up(meta.key, Err(missed)),
+            }
             let facts = ItemFacts {
                 flags: item.flags(),
                 cas: item.cas(),
@@ -47,8 +59,9 @@ impl Engine {
                 Outgoing::Pinned(pin) => reply.meta_value_pinned(&facts, item.len(), pin),
             }
         });
-        if found.is_err() {
+        if let Err(missed) = found {
             reply.meta_status(MetaStatus::Miss);
+            notes.looked_up(meta.key, Err(missed));
         }
     }
 
@@ -57,8 +70,10 @@ impl Engine {
         set: &MetaSet<'_>,
         sink: Option<ItemSink>,
         reply: &mut Reply<'_, ItemPin>,
+        notes: &impl Notes,
     ) {
-        let flags = &set.meta.flags;
+        let (key, flags) = (set.meta.key, &set.meta.flags);
+        let verb = verb(set.mode, flags.compare());
         let commit = Commit {
             mode: set.mode,
             compare: flags.compare(),
@@ -67,9 +82,18 @@ impl Engine {
             vivify: flags.vivify().is_some(),
         };
         let value = value_of(set.value, sink);
-        match self.store_value(set.meta.key, value, new_item(set), commit, DROPS_OLD) {
-            Ok(done) => reply.meta_stored(done.stored, done.cas, done.len),
-            Err(line) => reply.error(line),
+        let item = new_item(set);
+        match self.store_value(key, value, item, commit, DROPS_OLD) {
+            Ok(done) => {
+                reply.meta_stored(done.stored, done.cas, done.len);
+                // An item that becomes stale keeps its life span.
+                let ttl = own_ttl(set.mode, item.ttl).filter(|_| !commit.allow_stale);
+                notes.stored(key, verb, ttl, &done);
+            }
+            Err(line) => {
+                reply.error(line);
+                notes.refused(key, verb, line);
+            }
         }
     }
 
@@ -81,7 +105,12 @@ impl Engine {
         self.reserve_value(set.meta.key, new_item(set), len, DROPS_OLD)
     }
 
-    pub(super) fn meta_delete(&self, meta: &Meta<'_>, reply: &mut Reply<'_, ItemPin>) {
+    pub(super) fn meta_delete(
+        &self,
+        meta: &Meta<'_>,
+        reply: &mut Reply<'_, ItemPin>,
+        notes: &impl Notes,
+    ) {
         let flags = &meta.flags;
         let ask = MetaDelete {
             compare: flags.compare(),
@@ -92,12 +121,20 @@ impl Engine {
             flags: flags.client_flags(),
         };
         match self.store.meta_delete(meta.key, ask) {
-            Ok(done) => reply.meta_status(done.deleted.into()),
+            Ok(done) => {
+                reply.meta_status(done.deleted.into());
+                notes.meta_deleted(meta.key, &ask, &done);
+            }
             Err(_) => reply.error(NO_MEMORY),
         }
     }
 
-    pub(super) fn meta_arith(&self, meta: &Meta<'_>, reply: &mut Reply<'_, ItemPin>) {
+    pub(super) fn meta_arith(
+        &self,
+        meta: &Meta<'_>,
+        reply: &mut Reply<'_, ItemPin>,
+        notes: &impl Notes,
+    ) {
         let flags = &meta.flags;
         let ask = MetaArith {
             direction: flags.direction(),
@@ -110,6 +147,7 @@ impl Engine {
             key_is_binary: flags.is_key_base64(),
         };
         let done = self.store.meta_count(meta.key, ask);
+        notes.counted(meta.key, &done);
         match done.counted {
             Counted::Value(number, cas) => {
                 let ttl = shown_ttl(flags, done.was_made, done.ttl_before, done.ttl_after);
@@ -126,17 +164,28 @@ impl Engine {
         }
     }
 
-    pub(super) fn meta_debug(&self, key: Key<'_>, reply: &mut Reply<'_, ItemPin>) {
+    pub(super) fn meta_debug(
+        &self,
+        key: Key<'_>,
+        reply: &mut Reply<'_, ItemPin>,
+        notes: &impl Notes,
+    ) {
         self.shared.cmd_meta.fetch_add(1, Relaxed);
-        let facts = self.store.peek(key, |item, hit| DebugFacts {
-            key_is_binary: item.key_is_binary(),
-            ttl: hit.ttl_before,
-            last_access: hit.last_access_secs,
-            cas: item.cas(),
-            fetched: hit.was_fetched,
-            class: u32::from(item.class()),
-            size: item.total_bytes(),
+        let facts = self.store.peek(key, |item, hit| {
+            notes.found(key, &item);
+            DebugFacts {
+                key_is_binary: item.key_is_binary(),
+                ttl: hit.ttl_before,
+                last_access: hit.last_access_secs,
+                cas: item.cas(),
+                fetched: hit.was_fetched,
+                class: u32::from(item.class()),
+                size: item.total_bytes(),
+            }
         });
+        if facts.is_none() {
+            notes.looked_up(key, Err(Missed::NotFound));
+        }
         reply.meta_debug(key, facts.as_ref());
     }
 }

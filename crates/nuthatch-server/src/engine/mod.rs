@@ -12,6 +12,7 @@ mod notes;
 mod settings;
 mod stats;
 mod tune;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -23,11 +24,11 @@ use nuthatch_store::{
 };
 use nuthatch_transport::passwords::Passwords;
 
-use crate::gate::Gate;
+use crate::logger::{Gate, Logger};
 use crate::options::Options;
 use crate::{Stop, Telemetry};
 use detail::Prefixes;
-use notes::{Notes, Silent};
+use notes::{Notes, Silent, verb};
 
 /// Values up to this length are copied into the send buffer under the lock of their shard, longer
 /// ones are pinned and sent from where they are. Copying costs less than a slice of its own up to
@@ -64,6 +65,7 @@ struct Shared {
     auth_cmds: AtomicU64,
     auth_errors: AtomicU64,
     holds: debug::Holds,
+    logger: Logger,
     prefixes: Prefixes,
     verbosity: AtomicU8,
     cmd_flush: AtomicU64,
@@ -84,6 +86,7 @@ pub struct EngineBuilder {
     stop: Option<Stop>,
     maintenance: Option<MaintenanceThread>,
     passwords: Option<Passwords>,
+    logger: Option<Logger>,
 }
 
 impl EngineBuilder {
@@ -112,6 +115,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Where events are noted for those who `watch`: the logger that the store has, so that they see
+    /// evictions and maintenance too. Without one the engine makes its own.
+    pub fn logger(mut self, logger: Logger) -> Self {
+        self.logger = Some(logger);
+        self
+    }
+
     /// Who may log in. That somebody must is the server's affair:
     /// [`ServerBuilder::needs_login`](crate::ServerBuilder::needs_login).
     pub fn passwords(mut self, passwords: Passwords) -> Self {
@@ -122,10 +132,12 @@ impl EngineBuilder {
     /// An engine for a store.
     pub fn build(self, store: Store) -> Engine {
         let options = self.options;
-        let gate = Arc::new(Gate::default());
+        let logger = self.logger.unwrap_or_else(|| Logger::new(&options));
+        let gate = Arc::clone(logger.gate());
         gate.set(Gate::DETAIL, options.detail_enabled);
         gate.set(Gate::VERBOSE, options.verbosity > 1);
         let shared = Shared {
+            logger,
             prefixes: Prefixes::new(options.stat_key_prefix),
             verbosity: AtomicU8::new(options.verbosity),
             options,
@@ -170,7 +182,7 @@ impl Engine {
         sink: Option<ItemSink>,
         reply: &mut Reply<'_, ItemPin>,
     ) -> Outcome {
-        match self.gate.load() {
+        match self.gate.load_for_request() {
             0 => self.serve(request, sink, reply, &Silent),
             wanted => self.serve_noting(wanted, request, sink, reply),
         }
@@ -187,17 +199,19 @@ impl Engine {
         match request {
             Request::Get(get) => self.get(get, reply, notes),
             Request::GetOne { key, touch } => self.get_one(key, touch, reply, notes),
-            Request::Set(set) => self.set(&set, sink, reply),
-            Request::Delete(key) => reply.deleted(self.store.delete(key)),
-            Request::DeleteIf { key, cas } => reply.deleted(self.store.delete_if(key, cas)),
-            Request::Arith { key, direction, delta } => self.arith(key, direction, delta, reply),
-            Request::Count(count) => self.count(&count, reply),
+            Request::Set(set) => self.set(&set, sink, reply, notes),
+            Request::Delete(key) => self.delete(key, reply, notes),
+            Request::DeleteIf { key, cas } => self.delete_if(key, cas, reply, notes),
+            Request::Arith { key, direction, delta } => {
+                self.arith(key, direction, delta, reply, notes);
+            }
+            Request::Count(count) => self.count(&count, reply, notes),
             Request::Touch { key, ttl } => self.touch(key, ttl, reply, notes),
-            Request::MetaGet(meta) => self.meta_get(&meta, reply),
-            Request::MetaSet(set) => self.meta_set(&set, sink, reply),
-            Request::MetaDelete(meta) => self.meta_delete(&meta, reply),
-            Request::MetaArith(meta) => self.meta_arith(&meta, reply),
-            Request::MetaDebug(key) => self.meta_debug(key, reply),
+            Request::MetaGet(meta) => self.meta_get(&meta, reply, notes),
+            Request::MetaSet(set) => self.meta_set(&set, sink, reply, notes),
+            Request::MetaDelete(meta) => self.meta_delete(&meta, reply, notes),
+            Request::MetaArith(meta) => self.meta_arith(&meta, reply, notes),
+            Request::MetaDebug(key) => self.meta_debug(key, reply, notes),
             Request::Auth(auth) => return self.log_in(auth, reply),
             Request::Admin(admin) => return self.admin(admin, reply),
             // What a server without logins answers is what it answers to any unknown command. (And
@@ -217,14 +231,16 @@ impl Handler for Engine {
     }
 
     fn reserve(&mut self, request: &Request<'_>, len: usize) -> Result<ItemSink, &'static str> {
-        if self.gate.load() != 0 {
-            self.note_announced(request);
-        }
-        match request {
+        let reserved = match request {
             Request::Set(set) => self.reserve_set(set, len),
             Request::MetaSet(set) => self.reserve_meta_set(set, len),
             _ => Err("ERROR"),
+        };
+        let wanted = self.gate.load_for_request();
+        if wanted != 0 {
+            self.note_announced(wanted, request, reserved.as_ref().err().copied());
         }
+        reserved
     }
 
     fn commit(

@@ -7,7 +7,7 @@ use nuthatch_store::Profile;
 use nuthatch_store::types::ItemFlags;
 
 use super::{Engine, ItemPin};
-use crate::gate::Gate;
+use crate::logger::Gate;
 use crate::options::Port;
 
 /// What memcached shows as `temporary_ttl` while TEMP is off.

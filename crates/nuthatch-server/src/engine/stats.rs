@@ -108,6 +108,12 @@ impl Engine {
         }
         // A process whose allocator fails ends: one that answers has seen none fail.
         reply.stat("malloc_fails", 0);
+        let log = shared.logger.stats();
+        reply.stat("log_worker_dropped", log.worker_dropped);
+        reply.stat("log_worker_written", log.worker_written);
+        reply.stat("log_watcher_skipped", log.watcher_skipped);
+        reply.stat("log_watcher_sent", log.watcher_sent);
+        reply.stat("log_watchers", log.watchers);
         reply.stat("bytes", store.bytes);
         reply.stat("curr_items", store.curr_items);
         reply.stat("total_items", counters.total_items);
@@ -214,6 +220,7 @@ impl Engine {
         let shared = &self.shared;
         self.store.reset_stats();
         shared.prefixes.clear();
+        shared.logger.reset();
         if let Some(telemetry) = &shared.telemetry {
             telemetry.reset();
         }

@@ -17,3 +17,4 @@ mod statistics;
 mod support;
 mod transcripts;
 mod udp;
+mod watch;

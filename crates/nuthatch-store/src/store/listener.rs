@@ -119,7 +119,9 @@ impl Inner {
     /// anything is changed, so that a listener that panics leaves the store as it was.
     #[inline]
     pub(crate) fn tell(&self, shard: &ShardGuard<'_>, id: ItemId, cause: Cause) {
-        if let Some(listener) = &self.listener {
+        if let Some(listener) = &self.listener
+            && listener.causes & cause.bit() != 0
+        {
             self.tell_listener(listener, shard, id, cause);
         }
     }
@@ -131,9 +133,6 @@ impl Inner {
 
     #[cold]
     fn tell_listener(&self, listener: &Listener, shard: &ShardGuard<'_>, id: ItemId, cause: Cause) {
-        if listener.causes & cause.bit() == 0 {
-            return;
-        }
         let ttl = match self.items.expiry(id) {
             0 => Ttl::NEVER,
             expiry => Ttl::secs(expiry.saturating_sub(self.clock.now())),
