@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod dist;
 mod docs;
 mod run;
 mod tidy;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
     match command {
         Some("tidy") => tidy::run(),
+        Some("dist") => dist::run(args),
         Some("docs") => docs::run(),
         Some("bench") => bench::run(args),
         Some("fuzz") => verify::fuzz(args),
@@ -49,6 +51,8 @@ fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
 const HELP: &str = "\
 cargo xtask tidy                      check the rules that no compiler checks
 cargo xtask bench store [mode] [args] the engine beside its peers; `--help` lists the modes
+cargo xtask dist [--target TRIPLE] [--profile NAME] [--deb]
+                                      lay out what is installed, and pack it
 cargo xtask docs                      write the manual and reference pages anew
 cargo xtask fuzz [target] [seconds]   fuzz one target, or each in turn (60 s)
 cargo xtask loom [filter]             every interleaving of the store's small parts

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nuthatch_server::options::{self, Options, Parsed, Port, StoreOptions};
-use nuthatch_server::process::logfile::LogFile;
+use nuthatch_server::process::logfile::{self, LogFile};
 use nuthatch_server::process::privileges::{self, Keep};
 use nuthatch_server::process::{
     ProcessError, daemon, exit, hooks, limits, pidfile, ports, signals, user,
@@ -91,7 +91,13 @@ fn run(options: Options) -> Result<u8, Failure> {
     } else {
         None
     };
-    let logfile = options.logfile.as_deref().map(LogFile::open).transpose()?;
+    let logfile = match options.logfile.as_deref() {
+        Some(path) if logfile::is_journal() => {
+            eprintln!("nuthatchd: output stays in the journal, logfile {} or not", path.display());
+            None
+        }
+        path => path.map(LogFile::open).transpose()?,
+    };
     if options.core_dumps {
         limits::allow_core_dumps()?;
     }

@@ -507,7 +507,7 @@ pub(super) const FLAGS: &[Flag] = &[
               the command line comes after them, wherever this stands",
         more: "Reads options from a file, as Debian's scripts read `/etc/memcached.conf`: one \
                option a line, short or long, `#` before a comment, quotes around values with spaces. \
-               A line `logfile PATH` says where output goes once the server serves; lines that begin \
+               A line `logfile PATH` says where output goes once the server serves, unless systemd's journal has it; lines that begin \
                with `-d` or `-h` are passed over. Files act before the command line, wherever this \
                stands, so that the command line has the last word; what adds up (`-l`, `-v`) adds \
                up. The option may be repeated. An error names the file and the line.",

@@ -34,7 +34,7 @@
 //! ```
 //!
 //! A value with spaces is quoted as for the shell, whose other arts (variables, patterns) are not
-//! known here. `logfile` is where standard output and error go. Lines that begin with `-d` or `-h`
+//! known here. `logfile` is where standard output and error go, unless systemd keeps them in its journal. Lines that begin with `-d` or `-h`
 //! are passed over, as by Debian's scripts: whether the server goes to the background is decided by
 //! who starts it. The flag may be given several times; the files act in that order, and then the
 //! command line does, so that it has the last word, except that what adds up (`-l`, `-v`) adds up.

@@ -1,5 +1,5 @@
 //! The log file: where standard output and error go, for who starts the server without anything
-//! that keeps them.
+//! that keeps them. systemd's journal is something that does ([`is_journal`]).
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,9 +8,23 @@ use std::{
     path::Path,
 };
 
-use nix::unistd::{dup2_stderr, dup2_stdout};
+use nix::{
+    sys::stat::fstat,
+    unistd::{dup2_stderr, dup2_stdout},
+};
 
 use super::ProcessError;
+
+/// The environment variable in which systemd names the stream that it gave to a service.
+const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
+
+/// Whether standard error is systemd's journal. A file would take from there what belongs there;
+/// Debian's wrapper passes over `logfile` for that reason.
+pub fn is_journal() -> bool {
+    let Ok(status) = fstat(io::stderr().as_fd()) else { return false };
+    let stream = format!("{}:{}", status.st_dev, status.st_ino);
+    std::env::var(JOURNAL_VARIABLE).is_ok_and(|journal| journal == stream)
+}
 
 /// A log file, open and not yet written to.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -178,6 +178,29 @@ fn config_reads_the_same_file() {
     assert_eq!(fs::read_link(format!("/proc/{pid}/fd/1")).unwrap(), place.path("log"));
     signal(pid, Signal::SIGTERM);
     eventually("the pid file is removed", || !place.path("pid").exists());
+}
+
+#[test]
+fn the_journal_keeps_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let [conf, log, ports] = ["conf", "log", "ports"].map(|name| folder.path().join(name));
+    fs::write(&conf, format!("logfile {}\n", log.display())).unwrap();
+    // Any stream will do that the variable names.
+    let journal = fs::File::create(folder.path().join("journal")).unwrap();
+    let of = journal.metadata().unwrap();
+    let child = Command::new(NUTHATCHD)
+        .args(["-u", "root", "-p", "-1", "--config", conf.to_str().unwrap()])
+        .env("JOURNAL_STREAM", format!("{}:{}", of.dev(), of.ino()))
+        .env("MEMCACHED_PORT_FILENAME", &ports)
+        .stdin(Stdio::null())
+        .stderr(journal)
+        .spawn()
+        .unwrap();
+    let _server = Server(child);
+    eventually("the port file is there", || ports.exists());
+    let text = fs::read_to_string(folder.path().join("journal")).unwrap();
+    assert!(text.contains("output stays in the journal"), "{text}");
+    assert!(!log.exists());
 }
 
 #[test]

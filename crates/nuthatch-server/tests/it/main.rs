@@ -6,6 +6,7 @@ mod clients;
 mod connections;
 mod debian;
 mod differences;
+mod dist;
 mod late;
 mod manual;
 mod options;
