@@ -124,6 +124,8 @@ pub struct Config {
     pub automove_window: u32,
     /// Whether the sizes of items are counted (`-o track_sizes`).
     pub track_sizes: bool,
+    /// Whether address space is reserved for the memory limit alone.
+    pub fixed_limit: bool,
 }
 
 /// Whether and how slab pages are moved between classes without being asked for.
@@ -191,6 +193,7 @@ impl Default for Builder {
                 automove_ratio: 0.8,
                 automove_window: 10,
                 track_sizes: false,
+                fixed_limit: false,
             },
             listener: None,
             watcher: None,
@@ -377,6 +380,10 @@ impl Builder {
         /// Whether the store counts its items by size, for [`Store::sizes`]; default no. Costs a few
         /// atomic additions for each item that comes or goes, and 256 KiB.
         track_sizes: bool;
+        /// Whether address space is reserved for the memory limit alone, which cannot be raised
+        /// then; default no, which is 32 GiB or more, none of it memory. For a process whose locked
+        /// memory is limited: the system counts all address space.
+        fixed_limit: bool;
     }
 
     /// Has `listener` called for every item that leaves for one of these causes: for a second

@@ -372,6 +372,8 @@ fn build_store(options: &Options, logger: &Logger) -> Result<Store, Failure> {
         .listener(&[Cause::Evicted], logger.evictions())
         .events(logger.maintenance())
         .track_sizes(track_sizes)
+        // Address space counts as locked too.
+        .fixed_limit(options.lock_memory && limits::is_locking_limited())
         .build()
         .map_err(Failure::usage)
 }

@@ -2,9 +2,12 @@
 
 use std::{fs, io};
 
-use nix::sys::{
-    mman::{MlockAllFlags, mlockall},
-    resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+use nix::{
+    sys::{
+        mman::{MlockAllFlags, mlockall},
+        resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+    },
+    unistd::geteuid,
 };
 
 use super::ProcessError;
@@ -91,6 +94,13 @@ pub fn lock_memory() -> io::Result<()> {
     let on_use = MlockAllFlags::from_bits_retain(nix::libc::MCL_ONFAULT);
     let all = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
     mlockall(all | on_use).map_err(io::Error::from)
+}
+
+/// Whether the memory that this process may lock is limited: it is not for root, whatever the limit
+/// says.
+pub fn is_locking_limited() -> bool {
+    let is_limited = |(soft, _)| soft != RLIM_INFINITY;
+    !geteuid().is_root() && getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(is_limited)
 }
 
 /// Whether the system gives huge pages to those who ask, and if not, why, in memcached's words.

@@ -10,12 +10,17 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        resource::{Resource, setrlimit},
+        signal::{Signal, kill},
+    },
     unistd::Pid,
 };
 use nuthatch_testkit::Daemon;
 
-use crate::support::{Client, NUTHATCHD, eventually, run, signal, told_pid};
+use crate::support::{
+    Bare, Client, NUTHATCHD, eventually, proc_status, run, signal, skip, told_pid,
+};
 
 #[track_caller]
 fn ends(args: &[&str], code: i32, message: &str) {
@@ -34,6 +39,26 @@ fn mistakes_end_the_program_with_memcached_s_codes() {
     ends(&["-Z"], 64, "-Z (--enable-ssl) is not supported by this build yet");
     ends(&["-l", "no-such-host.invalid"], 71, "no-such-host.invalid");
     ends(&["-l", "127.0.0.1:x"], 64, "Invalid port number: \"x\"");
+}
+
+#[test]
+fn who_is_not_root_locks_memory_where_the_limit_allows() {
+    // Of all that this test starts, only what is asked to takes notice.
+    let limit = 2 << 30;
+    if setrlimit(Resource::RLIMIT_MEMLOCK, limit, limit).is_err() {
+        return skip("may not lock 2 GiB");
+    }
+    let bare = Bare::start_as(&["-u", "nobody", "-k", "-m", "64", "-l", "127.0.0.1", "-p", "-1"]);
+    let locked = proc_status(bare.pid(), "VmLck:");
+    let kib: u64 = locked.trim_end_matches(" kB").parse().unwrap();
+    assert!((64 << 10..2 << 20).contains(&kib), "{locked}; {}", bare.stderr());
+    assert!(!bare.stderr().contains("mlockall"), "{}", bare.stderr());
+    let stream = TcpStream::connect(bare.addresses()[0]).unwrap();
+    let mut client = Client::on(stream);
+    assert_eq!(client.ask("cache_memlimit 32"), "OK");
+    assert_eq!(client.ask("cache_memlimit 64"), "OK");
+    let refusal = "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust";
+    assert_eq!(client.ask("cache_memlimit 1024"), refusal);
 }
 
 #[test]

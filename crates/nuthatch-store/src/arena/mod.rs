@@ -96,6 +96,8 @@ pub(crate) struct Layout {
     pub(crate) page_bytes: usize,
     /// Ask the system for huge pages (2 MiB), which are taken as a whole.
     pub(crate) huge: bool,
+    /// Reserve no more than the limit needs.
+    pub(crate) least: bool,
 }
 
 /// The reserved range and the state of its pages.
@@ -140,17 +142,17 @@ impl Arena {
 
     /// Reserves the address range for a memory limit.
     pub(crate) fn reserve(layout: Layout) -> Result<Self, (usize, std::io::Error)> {
-        let Layout { limit, page_bytes, huge } = layout;
+        let Layout { limit, page_bytes, huge, least: only_least } = layout;
         debug_assert!(page_bytes.is_power_of_two() && page_bytes <= HUGE_BYTES);
         let shift = Self::unit_bytes(limit).trailing_zeros();
-        let all = 1usize << 32 << shift;
+        let all = if only_least { 0 } else { 1usize << 32 << shift };
         // All that ids can name, or what there must be where the address space is limited
         // (`ulimit -v`).
         let least = Self::reserve_bytes_min(limit, page_bytes);
         // As much again as an alignment may cost.
         let map = |bytes| map_reserved(bytes + HUGE_BYTES).map(|base| (base, bytes));
         let (start, reserve_bytes) =
-            map(all).or_else(|_| map(least)).map_err(|error| (least, error))?;
+            map(all.max(least)).or_else(|_| map(least)).map_err(|error| (least, error))?;
         let skip = start.as_ptr().align_offset(HUGE_BYTES);
         let base = NonNull::new(start.as_ptr().wrapping_add(skip)).expect("inside the mapping");
         let n_pages = reserve_bytes / page_bytes;
@@ -413,7 +415,8 @@ pub(crate) mod tests {
 
     /// An arena of 1 MiB pages.
     pub(crate) fn arena(limit: usize) -> Arena {
-        Arena::reserve(Layout { limit, page_bytes: PAGE_BYTES, huge: false }).unwrap()
+        let page_bytes = PAGE_BYTES;
+        Arena::reserve(Layout { limit, page_bytes, huge: false, least: false }).unwrap()
     }
 
     #[test]
@@ -438,7 +441,7 @@ pub(crate) mod tests {
     #[test]
     fn a_page_given_back_is_zero_again() {
         for huge in [false, true] {
-            let layout = Layout { limit: 64 << 20, page_bytes: PAGE_BYTES, huge };
+            let layout = Layout { limit: 64 << 20, page_bytes: PAGE_BYTES, huge, least: false };
             let arena = Arena::reserve(layout).unwrap();
             assert!(arena.commit(0));
             let id = arena.id(0, 96);

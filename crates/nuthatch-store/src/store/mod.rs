@@ -168,7 +168,7 @@ impl Store {
         watcher: Option<Watcher>,
     ) -> Result<Self, ConfigError> {
         let Config { memory_limit: limit, page_bytes, huge_pages: huge, .. } = config;
-        let arena = Arena::reserve(Layout { limit, page_bytes, huge })
+        let arena = Arena::reserve(Layout { limit, page_bytes, huge, least: config.fixed_limit })
             .map_err(|(bytes, source)| ConfigError::Reserve { bytes, source })?;
         let (unit, chunk_max) = (Arena::unit_bytes(limit), config.slab_chunk_max);
         let (min, factor) = (config.chunk_size_min, config.growth_factor);

@@ -148,6 +148,19 @@ fn the_highest_limit_can_be_named_and_set_again() {
 }
 
 #[test]
+fn a_limit_that_is_fixed_can_be_lowered_and_set_again() {
+    for profile in [Profile::Compat, Profile::Lean] {
+        let store = mebibyte(profile).memory_limit(8 << 20).fixed_limit(true).build().unwrap();
+        fill(&store, 20_000);
+        store.set_memory_limit(4 << 20).unwrap();
+        store.set_memory_limit(8 << 20).unwrap();
+        assert!(store.set_memory_limit(64 << 20).is_err());
+        fill(&store, 20_000);
+        store.audit(Some(0));
+    }
+}
+
+#[test]
 fn emptying_a_store_beside_a_writer_ends() {
     for profile in [Profile::Compat, Profile::Lean] {
         let store = filled(profile);
