@@ -1,5 +1,8 @@
 //! The client's end of a connection: commands out, answers in, matched in order.
 //!
+//! [`Connection`] speaks the text protocols, [`BinaryConnection`] the binary one; they are driven in
+//! the same way.
+//!
 //! ```
 //! use nuthatch_proto::client::{Answer, Command, Connection, Limits, Response};
 //! use nuthatch_proto::types::{ItemFlags, Key};
@@ -28,25 +31,23 @@
 //! # Ok::<(), nuthatch_proto::Error>(())
 //! ```
 
+mod binary;
+mod buffers;
 mod command;
 mod encode;
 mod parse;
 
 use std::collections::VecDeque;
 
+pub use binary::{BinaryAnswer, BinaryCommand, BinaryConnection};
 pub use command::{Command, MetaOptions};
 
+use self::buffers::{Inbox, Outbox};
 use self::parse::{Expect, Read};
 pub use crate::error::Error;
 pub use crate::response::{ErrorKind, ErrorReply, MetaResponse, Response};
 pub use crate::server::MetaStatus;
 use crate::text::number;
-
-/// How much room there is at least in [`Connection::recv_space`], in bytes.
-const RECV_BYTES: usize = 16 << 10;
-
-/// Buffers that have grown beyond this are given up when they are empty, in bytes.
-const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// What a server may make a client hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,14 +88,9 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Connection<T> {
     limits: Limits,
-    out: Vec<u8>,
-    /// How much of `out` has been sent.
-    out_sent: usize,
-    recv: Vec<u8>,
-    /// `recv[start..end]` has been received and not yet been given to the caller.
-    start: usize,
-    end: usize,
-    /// So many of these bytes are known to hold no line end.
+    out: Outbox,
+    recv: Inbox,
+    /// So many of the received bytes are known to hold no line end.
     searched: usize,
     /// Fewer of these bytes than this are no use.
     need: usize,
@@ -154,11 +150,8 @@ impl<T> Connection<T> {
     pub const fn new(limits: Limits) -> Self {
         Self {
             limits,
-            out: Vec::new(),
-            out_sent: 0,
-            recv: Vec::new(),
-            start: 0,
-            end: 0,
+            out: Outbox::new(),
+            recv: Inbox::new(),
             searched: 0,
             need: 0,
             pending: VecDeque::new(),
@@ -177,7 +170,7 @@ impl<T> Connection<T> {
     /// [`Error::Key`], [`Error::ValueUnsendable`] or [`Error::Opaque`] for what the protocol cannot
     /// carry; nothing is queued then.
     pub fn send(&mut self, command: &Command<'_>, tag: T) -> Result<Option<T>, Error> {
-        let start = self.out.len();
+        let start = self.out.bytes.len();
         let ends_batch = match command {
             Command::MetaNoop => false,
             Command::MetaGet(_, options)
@@ -192,12 +185,12 @@ impl<T> Connection<T> {
         );
         let adds_noop = ends_batch && is_in_batch;
         if adds_noop {
-            self.out.extend_from_slice(b"mn\r\n");
+            self.out.bytes.extend_from_slice(b"mn\r\n");
         }
-        let expect = match encode::command(&mut self.out, command, self.next_opaque) {
+        let expect = match encode::command(&mut self.out.bytes, command, self.next_opaque) {
             Ok(expect) => expect,
             Err(error) => {
-                self.out.truncate(start);
+                self.out.bytes.truncate(start);
                 return Err(error);
             }
         };
@@ -217,21 +210,12 @@ impl<T> Connection<T> {
 
     /// What is to be written.
     pub fn transmit(&self) -> &[u8] {
-        &self.out[self.out_sent..]
+        self.out.transmit()
     }
 
     /// Takes note that the first `n` bytes of [`transmit`](Self::transmit) were written.
     pub fn sent(&mut self, n: usize) {
-        debug_assert!(n <= self.out.len() - self.out_sent, "no more is sent than there was");
-        self.out_sent += n;
-        if self.out_sent == self.out.len() {
-            self.out.clear();
-            self.out_sent = 0;
-            self.out.shrink_to(KEPT_BYTES_MAX);
-        } else if self.out_sent > KEPT_BYTES_MAX {
-            self.out.drain(..self.out_sent);
-            self.out_sent = 0;
-        }
+        self.out.sent(n);
     }
 
     /// How many requests have not been answered.
@@ -251,30 +235,13 @@ impl<T> Connection<T> {
 
     /// Memory to read into, never empty.
     pub fn recv_space(&mut self) -> &mut [u8] {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            if self.recv.len() > KEPT_BYTES_MAX {
-                self.recv = Vec::new();
-            }
-        }
-        if self.start > 0 {
-            self.recv.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        // A large value is given room as it comes, not as it is announced: what a server says of
-        // itself costs nothing.
-        if self.recv.len() - self.end < RECV_BYTES / 2 {
-            let len = (2 * self.recv.len()).max(RECV_BYTES);
-            self.recv.resize(len, 0);
-        }
-        &mut self.recv[self.end..]
+        self.recv.space()
     }
 
     /// Takes note that `n` bytes were read into the beginning of
     /// [`recv_space`](Self::recv_space).
     pub fn received(&mut self, n: usize) {
-        debug_assert!(n <= self.recv.len() - self.end, "no more is received than there was space");
-        self.end += n;
+        self.recv.received(n);
     }
 
     /// The next answer, or part of one; `None` if more input is needed.
@@ -296,7 +263,7 @@ impl<T> Connection<T> {
                 };
                 return Ok(Some(Answer { response, tag: Tag::Done(tag) }));
             }
-            let input = &self.recv[self.start..self.end];
+            let input = &self.recv.bytes[self.recv.start..self.recv.end];
             let Some(line_len) = line(input, &mut self.searched, &self.limits)? else {
                 return Ok(None);
             };
@@ -314,7 +281,7 @@ impl<T> Connection<T> {
                     // The first one is kept: it is no worse than any other.
                     self.batch_error.get_or_insert_with(|| line.into());
                     self.n_batch_errors += 1;
-                    self.start += line_len;
+                    self.recv.start += line_len;
                     self.searched = 0;
                     continue;
                 }
@@ -335,7 +302,7 @@ impl<T> Connection<T> {
                         return Ok(None);
                     }
                 };
-            self.start += len;
+            self.recv.start += len;
             self.searched = 0;
             self.need = 0;
             self.batch_error = None;

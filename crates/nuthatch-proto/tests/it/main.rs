@@ -1,5 +1,6 @@
 //! Tests of the protocol's public interface, without any socket.
 
+mod binary_pair;
 mod cuts;
 mod frames;
 mod model;
