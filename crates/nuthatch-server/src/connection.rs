@@ -353,7 +353,9 @@ impl<H: Handler> Connection<H> {
                         // Without a feed nobody here knows what to send (see `Server::run`).
                         Want::Stream => return Poll::Ready(()),
                         Want::Close => {
-                            this.reason = CloseReason::Normal;
+                            if this.session.is_end_wanted() {
+                                this.reason = CloseReason::Normal;
+                            }
                             return Poll::Ready(());
                         }
                     }
@@ -380,7 +382,10 @@ impl<H: Handler> Connection<H> {
                         this.stage = Stage::Process;
                     } else {
                         // Who listens and has nothing to hear is gone when it says so.
-                        return this.poll_presence(cx).map(drop);
+                        if ready!(this.poll_presence(cx)).is_ok() {
+                            this.reason = CloseReason::Normal;
+                        }
+                        return Poll::Ready(());
                     }
                 }
                 Stage::Flush => match ready!(this.poll_flush(cx)) {

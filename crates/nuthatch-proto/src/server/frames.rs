@@ -71,6 +71,7 @@ impl<H: Handler> Session<H> {
                     write::response(&mut self.queue.arena, head, Status::OK, Cas(0), b"");
                 }
                 self.consume(binary::HEADER_LEN);
+                self.is_end_wanted = true;
                 self.state = State::Closing;
                 Step::Done
             }

@@ -187,6 +187,8 @@ pub struct Session<H: Handler> {
     needs_login: bool,
     /// The last line announced a value without saying how long it is.
     is_unbounded: bool,
+    /// The end was asked for, by the client or the handler.
+    is_end_wanted: bool,
     queue: SendQueue<H::Pin>,
     desk: Desk<H::Pin>,
     feed: Option<Box<dyn Feed>>,
@@ -240,6 +242,7 @@ impl<H: Handler> Session<H> {
             speaks: Speaks::Auto,
             needs_login: false,
             is_unbounded: false,
+            is_end_wanted: false,
             queue: SendQueue::new(),
             desk: Desk::new(),
             feed: None,
@@ -335,6 +338,12 @@ impl<H: Handler> Session<H> {
     /// Whether the rest of a value that was refused is being skipped.
     pub fn is_swallowing(&self) -> bool {
         matches!(self.state, State::Swallow { .. })
+    }
+
+    /// Whether a session that is [to be closed](Want::Close) ends because somebody asked for it:
+    /// the client by `quit`, or the handler. Otherwise the client has sent what ends a connection.
+    pub fn is_end_wanted(&self) -> bool {
+        self.is_end_wanted
     }
 
     /// How many bytes are queued for sending.
@@ -499,6 +508,7 @@ impl<H: Handler> Session<H> {
             Poll::Ready(end) => {
                 self.feed = None;
                 self.state = if end == Fed::End { State::Line } else { State::Closing };
+                self.is_end_wanted = end == Fed::Close;
             }
             // What it had already is sent; having sent it, the driver asks again.
             Poll::Pending if self.queue.is_ready() => {}
@@ -731,7 +741,8 @@ impl<H: Handler> Session<H> {
                 self.consume(line_len);
                 Step::Done
             }
-            Parsed::Quit | Parsed::Alien => {
+            parsed @ (Parsed::Quit | Parsed::Alien) => {
+                self.is_end_wanted = matches!(parsed, Parsed::Quit);
                 self.consume(line_len);
                 self.state = State::Closing;
                 Step::Done
@@ -871,7 +882,10 @@ impl<H: Handler> Session<H> {
             Outcome::Done | Outcome::Pending => {}
             Outcome::Authenticated => self.needs_login = false,
             Outcome::Stream => self.state = State::Stream,
-            Outcome::Close => self.state = State::Closing,
+            Outcome::Close => {
+                self.is_end_wanted = true;
+                self.state = State::Closing;
+            }
         }
         Step::Done
     }

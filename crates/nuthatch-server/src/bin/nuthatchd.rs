@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nuthatch_server::options::{self, Options, Parsed, Port, StoreOptions};
@@ -153,6 +154,7 @@ fn run(options: Options) -> Result<u8, Failure> {
         .reqs_per_event(options.reqs_per_event)
         .idle_timeout(idle_timeout)
         .protocol(options.protocol)
+        .observer(Arc::new(logger.clone()))
         .needs_login(passwords.is_some())
         .build();
     let _pidfile = match &options.pidfile {

@@ -21,6 +21,7 @@ mod ring;
 mod watcher;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use nuthatch_proto::WatchFlags;
 use nuthatch_store::types::{Clock, Ttl};
 use nuthatch_store::{CrawlReport, Leaving, StoreEvent};
+use nuthatch_transport::Peer;
 use parking_lot::{Condvar, Mutex};
 
 pub(crate) use event::{Event, GetStatus, StoreStatus};
@@ -37,6 +39,7 @@ pub(crate) use watcher::WatchFeed;
 use watcher::Watcher;
 
 use crate::options::Options;
+use crate::{CloseReason, Conn, ConnObserver};
 
 /// How many may watch at a time; memcached's figure.
 const WATCHERS_MAX: usize = 20;
@@ -269,6 +272,50 @@ impl Logger {
         self.0.rings.iter().for_each(Ring::reset);
         self.0.tally.sent.store(0, Ordering::Relaxed);
         self.0.tally.skipped.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Given to [`ServerBuilder::observer`](crate::ServerBuilder::observer), it notes connections.
+impl ConnObserver for Logger {
+    fn conn_new(&self, conn: &Conn) {
+        let (ip, port, transport) = endpoint(conn);
+        let cfd = conn.number();
+        self.note_text(
+            WatchFlags::CONNEVENTS,
+            format_args!("type=conn_new rip={ip} rport={port} transport={transport} cfd={cfd}"),
+        );
+    }
+
+    fn conn_close(&self, conn: &Conn, reason: CloseReason) {
+        let (ip, port, transport) = endpoint(conn);
+        let (reason, cfd) = (reason.as_str(), conn.number());
+        self.note_text(
+            WatchFlags::CONNEVENTS,
+            format_args!(
+                "type=conn_close rip={ip} rport={port} transport={transport} reason={reason} \
+                 cfd={cfd}"
+            ),
+        );
+    }
+}
+
+/// Who is at the other end of a connection, as lines show it.
+fn endpoint(conn: &Conn) -> (Address, u16, &'static str) {
+    match conn.peer() {
+        Some(Peer::Tcp(address)) => (Address(Some(address.ip())), address.port(), "tcp"),
+        Some(Peer::Unix) | None => (Address(None), 0, "local"),
+    }
+}
+
+/// An IP address; processes of this machine have none.
+struct Address(Option<IpAddr>);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ip) => ip.fmt(f),
+            None => f.write_str("unix"),
+        }
     }
 }
 

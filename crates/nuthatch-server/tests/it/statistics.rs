@@ -16,6 +16,70 @@ const SETTINGS: &str = "maxbytes maxconns tcpport udpport inter verbosity oldest
     read_buf_mem_limit track_sizes inline_ascii_response drop_privileges num_napi_ids memory_file \
     client_flags_size profile";
 
+/// What `stats` of memcached 1.6.45 shows by default, without the lines of external storage, TLS and
+/// the proxy; ours are in brackets.
+const STATS: &str = "pid uptime time version [nuthatch_version] libevent pointer_size rusage_user \
+    rusage_system max_connections curr_connections total_connections rejected_connections \
+    connection_structures response_obj_oom response_obj_count response_obj_bytes read_buf_count \
+    read_buf_bytes read_buf_bytes_free read_buf_oom reserved_fds cmd_get cmd_set cmd_flush \
+    cmd_touch cmd_meta get_hits get_misses get_expired get_flushed delete_misses delete_hits \
+    incr_misses incr_hits decr_misses decr_hits cas_misses cas_hits cas_badval touch_hits \
+    touch_misses store_too_large store_no_memory auth_cmds auth_errors bytes_read bytes_written \
+    limit_maxbytes accepting_conns listen_disabled_num time_in_listen_disabled_us threads \
+    conn_yields [handler_panics] hash_power_level hash_bytes hash_is_expanding \
+    slab_reassign_rescues slab_reassign_chunk_rescues slab_reassign_inline_reclaim \
+    slab_reassign_busy_items slab_reassign_busy_deletes slab_reassign_busy_nomem \
+    slab_reassign_last_busy_status slab_reassign_running slabs_moved lru_crawler_running \
+    lru_crawler_starts lru_maintainer_juggles malloc_fails log_worker_dropped log_worker_written \
+    log_watcher_skipped log_watcher_sent log_watchers unexpected_napi_ids round_robin_fallback \
+    bytes curr_items total_items slab_global_page_pool expired_unfetched evicted_unfetched \
+    evicted_active evictions reclaimed crawler_reclaimed crawler_items_checked lrutail_reflocked \
+    moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped";
+
+/// Lines that are there only with the crawler or the maintainer.
+const BACKGROUND: &str = "lru_crawler_running lru_crawler_starts lru_maintainer_juggles \
+    evicted_active moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped";
+
+#[test]
+fn figures_are_those_of_memcached_in_its_order() {
+    let daemon = start(["-m", "8"]);
+    let lines = Client::of(&daemon).lines("stats");
+    let all: Vec<_> = STATS.split_ascii_whitespace().collect();
+    let with_ours: Vec<_> = all.iter().map(|name| name.trim_matches(['[', ']'])).collect();
+    assert_eq!(names(&lines), with_ours);
+    // What is not there is not shown; and none of ours where memcached's own tests are run.
+    let off = "slab_chunk_max=1,no_lru_crawler,no_lru_maintainer,relaxed_privileges";
+    let daemon = start(["-m", "8", "-I", "1024", "-o", off]);
+    let lines = Client::of(&daemon).lines("stats");
+    let background: Vec<_> = BACKGROUND.split_ascii_whitespace().collect();
+    let is_shown = |name: &&str| !background.contains(name) && !name.starts_with('[');
+    assert_eq!(names(&lines), all.into_iter().filter(is_shown).collect::<Vec<_>>());
+    assert_eq!(lines.len(), 84);
+    let daemon = start(["-m", "8", "-o", "no_maxconns_fast,idle_timeout=9"]);
+    let lines = Client::of(&daemon).lines("stats");
+    assert!(!names(&lines).contains(&"rejected_connections"));
+    assert!(names(&lines).contains(&"idle_kicks"));
+}
+
+#[test]
+fn a_reset_leaves_what_is() {
+    let daemon = start(["-m", "8"]);
+    let mut client = Client::of(&daemon);
+    assert_eq!(client.set("a", b"x"), "STORED");
+    assert_eq!(client.get("a").as_deref(), Some(&b"x"[..]));
+    assert_eq!(client.ask("stats reset"), "RESET");
+    for (name, value) in [
+        ("cmd_get", 0),
+        ("get_hits", 0),
+        ("cmd_set", 0),
+        ("total_items", 0),
+        ("curr_items", 1),
+        ("curr_connections", 1),
+    ] {
+        assert_eq!(client.number(name), value, "{name}");
+    }
+}
+
 fn names(lines: &[String]) -> Vec<&str> {
     lines.iter().map(|line| line.split(' ').nth(1).expect("STAT name value")).collect()
 }

@@ -227,6 +227,37 @@ fn evictions_are_told_as_they_happen() {
 }
 
 #[test]
+fn connections_are_told_as_they_come_and_go() {
+    let daemon = start(["-m", "8"]);
+    let mut watcher = watch(&daemon, "connevents");
+    // The connection that the daemon's start was seen by may not be gone yet.
+    let next = |watcher: &mut Client, what: &str| loop {
+        let event = event(watcher);
+        if event.starts_with(&format!("type={what}")) {
+            return event;
+        }
+    };
+    for (sent, reason) in [("version\r\nquit\r\n", "normal"), ("GET / HTTP/1.1\r\n", "error")] {
+        let mut client = Client::of(&daemon);
+        let new = next(&mut watcher, "conn_new");
+        assert!(new.starts_with("type=conn_new rip=127.0.0.1 rport="), "{new}");
+        let (end, cfd) = new["type=conn_new ".len()..].split_once(" cfd=").unwrap();
+        assert!(end.ends_with(" transport=tcp"), "{new}");
+        client.send(sent);
+        client.rest();
+        let expected = format!("type=conn_close {end} reason={reason} cfd={cfd}");
+        assert_eq!(next(&mut watcher, &format!("conn_close {end}")), expected);
+    }
+    // Requests are told with the same number.
+    let mut client = Client::of(&daemon);
+    let new = next(&mut watcher, "conn_new");
+    let mut fetches = watch(&daemon, "fetchers");
+    assert_eq!(client.get("a"), None);
+    let cfd = new.rsplit(' ').next().unwrap();
+    assert!(event(&mut fetches).contains(&format!(" {cfd} ")), "{new}");
+}
+
+#[test]
 fn maintenance_is_told() {
     let daemon = start(["-m", "8", "-o", "relaxed_privileges"]);
     let mut client = Client::of(&daemon);
