@@ -34,7 +34,9 @@
 //! buffers and says what it wants, so the caller waits for [`readable`](Stream::readable) or
 //! [`writable`](Stream::writable) and then tries.
 //!
-//! Who may log in is here too ([`passwords`]), because some transports ask that themselves.
+//! Who may log in is here too, because some transports ask that themselves: [`sasl`] has the
+//! mechanisms for either side and what operators configure, [`sasldb`] reads the database of
+//! cyrus-sasl, [`passwords`] the file of memcached's `-Y`.
 //!
 //! This crate knows addresses, sockets and users. It knows no command, no limit on connections and no
 //! thread.
@@ -43,9 +45,12 @@
 
 mod addr;
 mod bind;
+mod follow;
 mod listener;
 mod networks;
 pub mod passwords;
+pub mod sasl;
+pub mod sasldb;
 mod stream;
 mod udp;
 

@@ -1,22 +1,39 @@
 //! Users and passwords: who may log in.
 //!
-//! memcached's `-Y` names a file of lines `user:password`. [`Users`] is what such a file says;
+//! memcached's `-Y` names a file of lines `user:password`. A password may also be kept as
+//! [keys](ScramKeys) that do not log in whoever reads them:
+//!
+//! ```text
+//!  sammy:S3cretPw
+//!  eve:SCRAM-SHA-256$16384:salt$stored:server
+//! ```
+//!
+//! [`Users`] is what such a file says;
 //! [`Passwords`] is the file itself, read once and again whenever it is told to. Who asks and what
 //! is answered is the protocol's business; this module only says yes or no.
 //!
 //! The answer takes the same time whether the user exists or not, and however much of the password
 //! is right: users are found by a keyed hash, a user who does not exist has a password too (one
 //! that nobody can send), and passwords are compared by [`subtle`] over their greatest length.
+//! Where some users have keys, a user who does not exist costs what one of the others does.
 
 use std::{
     collections::HashMap,
-    fmt, fs, io,
+    fmt, fs,
+    hash::BuildHasher,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use parking_lot::RwLock;
 use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::sasl::{
+    Credential, CredentialStore, Found, Name, Password, ScramKeys, Shape, is_password,
+};
 
 /// The most users a file may name. memcached takes 8 and passes over the others in silence; every
 /// login costs the same here however many there are, so this only bounds the memory (64 MiB).
@@ -38,6 +55,8 @@ pub struct Users {
     by_name: HashMap<Box<[u8]>, Vec<Secret>>,
     /// How many lines there were.
     n_entries: usize,
+    /// The kinds of entry there are.
+    shapes: Found,
 }
 
 impl Users {
@@ -46,12 +65,13 @@ impl Users {
     /// The first colon ends the name, the line's end or a carriage return the password; either may
     /// be empty, and the last line needs no end. A user may have several lines: each password
     /// counts, so that one can be changed without a moment in which neither the old nor the new
-    /// one works.
+    /// one works. What reads as [keys](ScramKeys) is keys.
     ///
     /// # Errors
     ///
-    /// The number, from 1, of the first line that has no colon (an empty one is such a line), or
-    /// that is beyond [`USERS_MAX`], [`USER_LEN_MAX`] or [`PASSWORD_LEN_MAX`].
+    /// The number, from 1, of the first line that has no colon (an empty one is such a line), that
+    /// is beyond [`USERS_MAX`], [`USER_LEN_MAX`] or [`PASSWORD_LEN_MAX`], or that begins as one
+    /// with keys but does not go on so.
     pub fn parse(text: &[u8]) -> Result<Self, usize> {
         let mut users = Self::default();
         for (number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
@@ -61,22 +81,40 @@ impl Users {
             if users.n_entries == USERS_MAX || user.len() > USER_LEN_MAX {
                 return Err(number);
             }
-            let secret = Secret::new(password).ok_or(number)?;
+            let secret = match ScramKeys::parse(password).map_err(|_| number)? {
+                Some(keys) => Secret::Keys(Box::new(keys)),
+                None => Secret::new(password).ok_or(number)?,
+            };
+            users.shapes.has(secret.shape());
             users.by_name.entry(user.into()).or_default().push(secret);
             users.n_entries += 1;
         }
         Ok(users)
     }
 
-    /// Whether this user may log in with this password.
+    /// Whether this user may log in with this password. Where some users have keys, passwords are
+    /// hashed for it ([`has_keys`](Self::has_keys)): not for a thread that must not wait.
     pub fn allow(&self, user: &[u8], password: &[u8]) -> bool {
         // A name that is too long is in no file, and need not be hashed.
         let known = (user.len() <= USER_LEN_MAX).then(|| self.by_name.get(user)).flatten();
+        if known.is_none() && self.has_keys() {
+            // The hasher's key decides which kind of user this one might be: always the same.
+            return is_password(
+                &[],
+                self.shapes.pick(self.by_name.hasher().hash_one(user)),
+                password,
+            );
+        }
         let secrets = known.map_or(&NOBODY_S[..], Vec::as_slice);
         // All of a user's passwords are looked at: which one it was is nobody's business either.
         let right =
             secrets.iter().fold(Choice::from(0), |right, secret| right | secret.is(password));
         right.into()
+    }
+
+    /// Whether any entry is keys, so that to check a password means to hash it: a few milliseconds.
+    pub fn has_keys(&self) -> bool {
+        self.shapes.has_other_than(Shape::Plain)
     }
 
     /// How many pairs of user and password there are.
@@ -97,10 +135,32 @@ impl fmt::Debug for Users {
     }
 }
 
-/// A password, filled up with zeros.
-struct Secret {
-    bytes: [u8; PASSWORD_LEN_MAX],
-    len: u64,
+impl CredentialStore for Users {
+    /// Users have no realms: the name is the one that was sent. Without a password nobody logs in
+    /// by SASL, so entries with an empty one do not count.
+    fn find(&self, name: &Name, _: SystemTime, found: &mut Found) {
+        found.has_all_of(&self.shapes);
+        for secret in self.by_name.get(name.text()).into_iter().flatten() {
+            let credential = match secret {
+                Secret::Plain { bytes, len } => {
+                    let len = usize::try_from(*len).unwrap_or(0);
+                    Password::new(&bytes[..len]).map(Credential::Plain)
+                }
+                Secret::Keys(keys) => Some(Credential::Hashed(ScramKeys::clone(keys))),
+            };
+            if let Some(credential) = credential {
+                found.add(credential);
+            }
+        }
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "most are the large one, and lie in a list")]
+enum Secret {
+    /// A password, filled up with zeros.
+    Plain { bytes: [u8; PASSWORD_LEN_MAX], len: u64 },
+    /// What was made of one.
+    Keys(Box<ScramKeys>),
 }
 
 impl Secret {
@@ -108,20 +168,40 @@ impl Secret {
     fn new(password: &[u8]) -> Option<Self> {
         let mut bytes = [0; PASSWORD_LEN_MAX];
         bytes.get_mut(..password.len())?.copy_from_slice(password);
-        Some(Self { bytes, len: password.len() as u64 })
+        Some(Self::Plain { bytes, len: password.len() as u64 })
     }
 
     /// Whether it is this one. How long that takes depends on what was sent and nothing else.
     fn is(&self, sent: &[u8]) -> Choice {
-        let kept = sent.len().min(PASSWORD_LEN_MAX);
-        let mut bytes = [0; PASSWORD_LEN_MAX];
-        bytes[..kept].copy_from_slice(&sent[..kept]);
-        self.bytes.ct_eq(&bytes) & self.len.ct_eq(&(sent.len() as u64))
+        match self {
+            Self::Plain { bytes, len } => {
+                let kept = sent.len().min(PASSWORD_LEN_MAX);
+                let mut filled = Zeroizing::new([0; PASSWORD_LEN_MAX]);
+                filled[..kept].copy_from_slice(&sent[..kept]);
+                bytes.ct_eq(&*filled) & len.ct_eq(&(sent.len() as u64))
+            }
+            Self::Keys(keys) => Choice::from(u8::from(keys.is_password(sent))),
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        match self {
+            Self::Plain { .. } => Shape::Plain,
+            Self::Keys(keys) => keys.shape(),
+        }
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        if let Self::Plain { bytes, .. } = self {
+            bytes.zeroize();
+        }
     }
 }
 
 /// The password of users who do not exist: no password has this length.
-static NOBODY_S: [Secret; 1] = [Secret { bytes: [0; PASSWORD_LEN_MAX], len: u64::MAX }];
+static NOBODY_S: [Secret; 1] = [Secret::Plain { bytes: [0; PASSWORD_LEN_MAX], len: u64::MAX }];
 
 /// A file of users and passwords. Clones are the same one; any thread may ask and reload.
 #[derive(Clone, Debug)]
@@ -158,9 +238,19 @@ impl Passwords {
         Ok(n_entries)
     }
 
-    /// Whether this user may log in with this password.
+    /// Whether this user may log in with this password: [`Users::allow`], which may hash.
     pub fn allow(&self, user: &[u8], password: &[u8]) -> bool {
         self.users().allow(user, password)
+    }
+
+    /// The same for a thread that must not wait: either the answer, or the work that gives it.
+    pub fn check(&self, user: &[u8], password: &[u8]) -> Check {
+        let users = self.users();
+        if !users.has_keys() {
+            return Check::Answer(users.allow(user, password));
+        }
+        let password = Zeroizing::new(password.into());
+        Check::Work(CheckJob { users, user: user.into(), password })
     }
 
     /// What the file said when it was last read.
@@ -171,6 +261,45 @@ impl Passwords {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+}
+
+impl CredentialStore for Passwords {
+    fn find(&self, name: &Name, now: SystemTime, found: &mut Found) {
+        self.users().find(name, now, found);
+    }
+}
+
+/// Whether a user may log in, or how to find out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Check {
+    /// This is the answer.
+    Answer(bool),
+    /// A password is to be hashed first: run this where waiting is allowed.
+    Work(CheckJob),
+}
+
+/// A password to be checked by hashing it. It belongs to no thread.
+#[must_use = "the login waits for it"]
+pub struct CheckJob {
+    users: Arc<Users>,
+    user: Box<[u8]>,
+    password: Zeroizing<Box<[u8]>>,
+}
+
+impl CheckJob {
+    /// Whether the user may log in. Takes a few milliseconds.
+    #[must_use]
+    pub fn run(self) -> bool {
+        self.users.allow(&self.user, &self.password)
+    }
+}
+
+impl fmt::Debug for CheckJob {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckJob").finish_non_exhaustive()
     }
 }
 
@@ -215,6 +344,7 @@ pub enum PasswordsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sasl::{ITERATIONS_MIN, ScramHash};
 
     fn users(text: &str) -> Users {
         Users::parse(text.as_bytes()).unwrap()
@@ -293,6 +423,38 @@ mod tests {
         fs::write(&path, "me:new\nyou:too").unwrap();
         assert_eq!(passwords.reload().unwrap(), 2);
         assert!(same.allow(b"me", b"new") && !same.allow(b"me", b"old"));
+    }
+
+    #[test]
+    fn keys_stand_beside_passwords() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users");
+        fs::write(&path, "me:tea\n").unwrap();
+        let passwords = Passwords::open(&path).unwrap();
+        assert!(matches!(passwords.check(b"me", b"tea"), Check::Answer(true)));
+        let keys = ScramKeys::make(ScramHash::Sha256, b"coffee", ITERATIONS_MIN).unwrap();
+        fs::write(&path, format!("me:tea\nyou:{keys}\n")).unwrap();
+        assert_eq!(passwords.reload().unwrap(), 2);
+        for (user, password, is_right) in [
+            ("me", "tea", true),
+            ("you", "coffee", true),
+            ("me", "coffee", false),
+            ("you", "tea", false),
+            ("you", &keys.to_string(), false),
+            ("nobody", "coffee", false),
+            ("someone", "", false),
+        ] {
+            let Check::Work(job) = passwords.check(user.as_bytes(), password.as_bytes()) else {
+                panic!("{user} {password}")
+            };
+            assert_eq!(job.run(), is_right, "{user} {password}");
+            assert_eq!(passwords.allow(user.as_bytes(), password.as_bytes()), is_right);
+        }
+        for bad in ["me:SCRAM-SHA-256$", &format!("me:tea\nyou:{keys}x")] {
+            fs::write(&path, bad).unwrap();
+            let error = passwords.reload().unwrap_err().to_string();
+            assert!(error.contains("Should be 'user:password' (line "), "{error}");
+        }
     }
 
     #[test]
