@@ -149,14 +149,16 @@ mod filter {
         );
         // Limits may be read and not set.
         rules.insert(libc::SYS_prlimit64, others(2, &[0])?);
-        let to_write = [libc::O_WRONLY, libc::O_RDWR, libc::O_CREAT, libc::O_TRUNC];
-        let writing = to_write.map(|flag| rule([bits(2, flag, flag)?]));
-        let opening = if keep.reading {
-            writing.into_iter().collect::<io::Result<Vec<_>>>()?
-        } else {
-            Vec::new()
+        // `argument` has the flags; all opening is denied, or what would write.
+        let opening = |argument| -> io::Result<Vec<SeccompRule>> {
+            let to_write = [libc::O_WRONLY, libc::O_RDWR, libc::O_CREAT, libc::O_TRUNC];
+            let writing = to_write.iter().filter(|_| keep.reading);
+            writing.map(|flag| rule([bits(argument, *flag, *flag)?])).collect()
         };
-        rules.insert(libc::SYS_openat, opening);
+        rules.insert(libc::SYS_openat, opening(2)?);
+        // The C library of static programs has the old call.
+        #[cfg(target_arch = "x86_64")]
+        rules.insert(libc::SYS_open, opening(1)?);
         Ok(rules)
     }
 
@@ -283,8 +285,6 @@ mod filter {
         libc::SYS_getrlimit,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_lstat,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_open,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_readlink,
         #[cfg(target_arch = "x86_64")]
