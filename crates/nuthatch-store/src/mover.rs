@@ -105,6 +105,7 @@ struct Settings {
 pub(crate) struct MoverStats {
     pub(crate) rescues: AtomicU64,
     pub(crate) chunk_rescues: AtomicU64,
+    pub(crate) evictions_nomem: AtomicU64,
     pub(crate) inline_reclaim: AtomicU64,
     pub(crate) busy_items: AtomicU64,
     pub(crate) busy_deletes: AtomicU64,
@@ -178,6 +179,7 @@ impl MoverStats {
         let Self {
             rescues,
             chunk_rescues,
+            evictions_nomem,
             inline_reclaim,
             busy_items,
             busy_deletes,
@@ -189,6 +191,7 @@ impl MoverStats {
         let counters = [
             rescues,
             chunk_rescues,
+            evictions_nomem,
             inline_reclaim,
             busy_items,
             busy_deletes,
@@ -683,6 +686,7 @@ impl Inner {
         if job.loops > LOOPS_CHAIN_MAX {
             self.mover.stats.busy_deletes.fetch_add(1, Relaxed);
         } else {
+            self.mover.stats.evictions_nomem.fetch_add(1, Relaxed);
             self.count_eviction(&mut list.stats, id);
         }
     }

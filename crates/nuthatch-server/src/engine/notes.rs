@@ -226,7 +226,8 @@ impl Engine {
         reply: &mut Reply<'_, ItemPin>,
     ) -> Outcome {
         if wanted & Gate::VERBOSE != 0 {
-            tracing::debug!("< {}", Summary(&request));
+            // The number in front of the command is how memcached's log begins, too.
+            tracing::debug!("<{} {}", reply.conn(), Summary(&request));
         }
         if wanted & Gate::DETAIL != 0 {
             let prefixes = &self.shared.prefixes;

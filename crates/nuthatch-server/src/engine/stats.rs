@@ -99,6 +99,10 @@ impl Engine {
         if config.slab_reassign {
             reply.stat("slab_reassign_rescues", store.slab_reassign_rescues);
             reply.stat("slab_reassign_chunk_rescues", store.slab_reassign_chunk_rescues);
+            if has_own_lines {
+                // memcached had it until 1.6.33, and tools know it.
+                reply.stat("slab_reassign_evictions_nomem", store.slab_reassign_evictions_nomem);
+            }
             reply.stat("slab_reassign_inline_reclaim", store.slab_reassign_inline_reclaim);
             reply.stat("slab_reassign_busy_items", store.slab_reassign_busy_items);
             reply.stat("slab_reassign_busy_deletes", store.slab_reassign_busy_deletes);

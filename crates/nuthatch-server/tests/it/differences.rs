@@ -216,10 +216,11 @@ fn a_later_flush_brings_nothing_back() {
 }
 
 #[test]
-fn stats_have_two_lines_more() {
+fn stats_have_three_lines_more() {
     let reply = answer(&[], b"stats\r\n");
     assert!(reply.contains("\r\nSTAT nuthatch_version "), "{reply}");
     assert!(reply.contains("\r\nSTAT handler_panics 0\r\n"), "{reply}");
+    assert!(reply.contains("\r\nSTAT slab_reassign_evictions_nomem 0\r\n"), "{reply}");
     assert!(reply.contains("\r\nSTAT hash_is_expanding 0\r\n"), "{reply}");
 }
 

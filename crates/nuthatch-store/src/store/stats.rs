@@ -29,6 +29,8 @@ pub struct StoreStats {
     pub slab_reassign_rescues: u64,
     /// Chunks of long values copied out of pages that were moved.
     pub slab_reassign_chunk_rescues: u64,
+    /// Live items evicted from pages that were moved, since there was no chunk to copy them into.
+    pub slab_reassign_evictions_nomem: u64,
     /// Dead items removed from pages that were moved.
     pub slab_reassign_inline_reclaim: u64,
     /// Times that a chunk of a page to be moved was found in use.
@@ -171,6 +173,7 @@ impl Store {
             slab_global_page_pool: pool.n_free as u64,
             slab_reassign_rescues: mover.rescues.load(Relaxed),
             slab_reassign_chunk_rescues: mover.chunk_rescues.load(Relaxed),
+            slab_reassign_evictions_nomem: mover.evictions_nomem.load(Relaxed),
             slab_reassign_inline_reclaim: mover.inline_reclaim.load(Relaxed),
             slab_reassign_busy_items: mover.busy_items.load(Relaxed),
             slab_reassign_busy_deletes: mover.busy_deletes.load(Relaxed),
