@@ -46,6 +46,21 @@ fn what_may_be_a_value_is_not_read_as_commands() {
 }
 
 #[test]
+fn every_request_before_a_login_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    std::fs::write(&users, "foo:bar\n").unwrap();
+    let refused = "CLIENT_ERROR unauthenticated\r\n";
+    assert_eq!(
+        answer(
+            &["-Y", users.to_str().unwrap()],
+            b"get a\r\nget b\r\nset x 0 0 7\r\nfoo bar\r\nget a\r\n"
+        ),
+        format!("{refused}{refused}STORED\r\nEND\r\n"),
+    );
+}
+
+#[test]
 fn flags_that_do_not_fit_are_refused() {
     let format = "CLIENT_ERROR bad command line format\r\n";
     check("set a 4294967296 0 1\r\nx\r\nget a\r\n", &format!("{format}END\r\n"));
