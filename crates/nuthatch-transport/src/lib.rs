@@ -1,8 +1,9 @@
-//! Listeners and connectors for memcached: TCP and Unix sockets.
+//! Listeners and connectors for memcached: TCP, UDP and Unix sockets.
 //!
 //! A server's path: [`ListenAddr`] reads what `-l` says, [`bind`] makes sockets of it before any
 //! runtime or thread exists, [`Bound::into_listener`] gives them to a tokio runtime, and each
-//! [`Accepted`] connection becomes a [`Stream`] on whichever worker serves it. A client's path:
+//! [`Accepted`] connection becomes a [`Stream`] on whichever worker serves it. UDP has [`bind_udp`]
+//! and [`Endpoint`]; what a service manager has opened already comes from [`inherited`]. A client's path:
 //! [`ConnectAddr`] and [`Stream::connect`].
 //!
 //! ```
@@ -46,6 +47,7 @@
 mod addr;
 mod bind;
 mod follow;
+mod inherit;
 mod listener;
 mod networks;
 pub mod passwords;
@@ -57,6 +59,7 @@ mod udp;
 // The public interface.
 pub use addr::{AddrError, ConnectAddr, ListenAddr, ListenProtocol, Local, Place};
 pub use bind::{BindError, BindOptions, Bound, bind};
+pub use inherit::{InheritError, Inherited, has_inherited, inherited};
 pub use listener::{Accepted, Listener};
 pub use networks::{NetworkError, Networks};
 pub use stream::{Peer, Stream};

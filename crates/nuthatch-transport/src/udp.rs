@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use socket2::{Protocol, Socket, Type};
+use socket2::{Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
 use crate::{
@@ -34,6 +34,14 @@ pub struct BoundUdp {
 }
 
 impl BoundUdp {
+    /// A socket that somebody else has bound.
+    pub(crate) fn inherited(socket: net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        maximise_send_buffer(&SockRef::from(&socket));
+        let local = Local::Udp(socket.local_addr()?);
+        Ok(Self { socket, local, protocol: None, tag: None })
+    }
+
     /// Where it stands, with the port that the kernel picked.
     pub fn local(&self) -> &Local {
         &self.local
@@ -121,7 +129,7 @@ fn share(
 }
 
 fn allow_sharing(socket: &BorrowedFd<'_>) -> io::Result<()> {
-    socket2::SockRef::from(socket).set_reuse_port(true)
+    SockRef::from(socket).set_reuse_port(true)
 }
 
 fn udp_socket(address: SocketAddr, options: BindOptions) -> Result<Socket, Refusal> {
@@ -260,7 +268,7 @@ mod tests {
     fn the_kernel_holds_much_of_what_is_to_be_sent() {
         let plain = net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let bound = bind_udp(&parse("127.0.0.1:0"), 0, ONE, BindOptions::default()).unwrap();
-        let size = |socket: &net::UdpSocket| socket2::SockRef::from(socket).send_buffer_size();
+        let size = |socket: &net::UdpSocket| SockRef::from(socket).send_buffer_size();
         assert!(size(&bound[0].socket).unwrap() >= size(&plain).unwrap());
     }
 }

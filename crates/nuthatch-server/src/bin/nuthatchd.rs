@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use nuthatch_server::options::{self, Options, Parsed, Port, StoreOptions};
 use nuthatch_server::process::logfile::{self, LogFile};
+use nuthatch_server::process::notify::Notifier;
 use nuthatch_server::process::privileges::{self, Keep};
 use nuthatch_server::process::{
-    ProcessError, daemon, exit, hooks, limits, pidfile, ports, signals, user,
+    ProcessError, daemon, exit, hooks, limits, notify, pidfile, ports, signals, user,
 };
 use nuthatch_server::store::types::limits::PAGE_BYTES;
 use nuthatch_server::store::{Automove, Cause, Store};
 use nuthatch_server::transport::passwords::Passwords;
 use nuthatch_server::transport::{
-    BindOptions, Bound, BoundUdp, ListenAddr, ListenProtocol, Local, Place, bind, bind_udp,
+    BindOptions, Bound, BoundUdp, Inherited, ListenAddr, ListenProtocol, Local, Place, bind,
+    bind_udp, has_inherited, inherited,
 };
 use nuthatch_server::{End, Engine, Logger, Server, log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -84,6 +86,14 @@ fn run(options: Options) -> Result<u8, Failure> {
     if options.store.huge_pages {
         limits::huge_pages().map_err(|message| Failure::of(message, exit::FAILURE))?;
     }
+    if options.daemon && has_inherited() {
+        return Err(Failure::usage(
+            "-d cannot be used with sockets from a service manager: it keeps the server in the \
+             background by itself",
+        ));
+    }
+    let notifier = Notifier::from_env()
+        .map_err(|error| Failure::system(format!("{}: {error}", notify::SOCKET_VARIABLE)))?;
     let detached = if options.daemon {
         match daemon::launch(options.core_dumps)? {
             daemon::Launch::Exit(code) => return Ok(code),
@@ -194,12 +204,14 @@ fn run(options: Options) -> Result<u8, Failure> {
                 return;
             }
         }
+        notifier.ready();
         match caught {
-            Some(signals) => stop.stop(signals.wait(passwords.as_ref()).await),
+            Some(signals) => stop.stop(signals.wait(passwords.as_ref(), &notifier).await),
             None => std::future::pending().await,
         }
     };
     server.run(move || engine.clone(), until).map_err(Failure::system)?;
+    notifier.stopping();
     served.map_err(|error| Failure::of(error, exit::FAILURE))?;
     match stop.end() {
         Some(End::Graceful) => eprintln!("Gracefully stopping"),
@@ -223,6 +235,8 @@ fn not_yet(options: &Options) -> Option<&'static str> {
 struct Sockets {
     streams: Vec<Bound>,
     datagrams: Vec<BoundUdp>,
+    /// A service manager has opened them.
+    are_inherited: bool,
 }
 
 impl Sockets {
@@ -235,9 +249,15 @@ impl Sockets {
     }
 }
 
-/// Opens the sockets that the options ask for: Unix sockets alone with `-s`, else TCP and UDP, by
-/// default on loopback.
+/// Takes the sockets that a service manager has opened, whatever the options say, or opens those
+/// that the options ask for: Unix sockets alone with `-s`, else TCP and UDP, by default on loopback.
 fn listen(options: &Options) -> Result<Sockets, Failure> {
+    if let Some(Inherited { streams, datagrams, .. }) = inherited().map_err(Failure::system)? {
+        if options.auth_file.is_some() && !datagrams.is_empty() {
+            return Err(Failure::usage("Cannot use UDP with ascii authentication enabled"));
+        }
+        return Ok(Sockets { streams, datagrams, are_inherited: true });
+    }
     let settings = BindOptions::default()
         .backlog(options.backlog)
         .unix_mask(options.unix_mask)
@@ -261,7 +281,7 @@ fn listen(options: &Options) -> Result<Sockets, Failure> {
         let streams = bind(&addresses, 0, settings).map_err(|error| {
             Failure::system(format!("failed to listen on UNIX socket: {error}"))
         })?;
-        return Ok(Sockets { streams, datagrams: Vec::new() });
+        return Ok(Sockets { streams, datagrams: Vec::new(), are_inherited: false });
     }
     let streams = match options.port.to_bind() {
         Some(port) => bind(&addresses, port, settings).map_err(|error| {
@@ -281,7 +301,7 @@ fn listen(options: &Options) -> Result<Sockets, Failure> {
         })?,
         None => Vec::new(),
     };
-    Ok(Sockets { streams, datagrams })
+    Ok(Sockets { streams, datagrams, are_inherited: false })
 }
 
 fn is_path(address: &ListenAddr) -> bool {
@@ -387,7 +407,7 @@ fn announce(options: &Options, sockets: &Sockets) {
     }
     if sockets.places().next().is_none() {
         eprintln!("nuthatchd: listening on nothing: -p 0 without -U, -s or a path in -l");
-    } else if options.listen.is_none() && options.unix_socket.is_none() {
+    } else if options.listen.is_none() && options.unix_socket.is_none() && !sockets.are_inherited {
         eprintln!(
             "nuthatchd: only this machine can connect; to serve others, name the addresses to \
              listen on with -l (for example -l 0.0.0.0), behind a firewall"
@@ -457,13 +477,17 @@ impl Signals {
 
     /// Waits for one that ends the server and says how, and reloads meanwhile what is to be
     /// reloaded.
-    async fn wait(mut self, passwords: Option<&Passwords>) -> End {
+    async fn wait(mut self, passwords: Option<&Passwords>, notifier: &Notifier) -> End {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return End::AtOnce,
                 _ = self.terminate.recv() => return End::AtOnce,
                 _ = self.graceful.recv() => return End::Graceful,
-                _ = self.hangup.recv() => reload(passwords),
+                _ = self.hangup.recv() => {
+                    notifier.reloading();
+                    reload(passwords);
+                    notifier.ready();
+                }
             }
         }
     }

@@ -19,7 +19,7 @@
 //! 8. [`logfile::LogFile::redirect`];
 //! 9. [`daemon::Detached::ready`]: the first process ends with exit code 0;
 //! 10. [`privileges::give_up`] (`-o drop_privileges`), from inside the running server, when all its
-//!     threads are there.
+//!     threads are there, and [`notify::Notifier::ready`].
 //!
 //! Safe code only: `fork` and `exec` come from [`std::process`], the rest from `nix`.
 
@@ -28,6 +28,7 @@ pub mod exit;
 pub mod hooks;
 pub mod limits;
 pub mod logfile;
+pub mod notify;
 pub mod pidfile;
 pub mod ports;
 pub mod privileges;

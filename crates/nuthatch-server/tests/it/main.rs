@@ -16,6 +16,7 @@ mod robustness;
 mod startup;
 mod statistics;
 mod support;
+mod systemd;
 mod transcripts;
 mod udp;
 mod watch;
