@@ -228,7 +228,8 @@ fn evictions_are_told_as_they_happen() {
 
 #[test]
 fn connections_are_told_as_they_come_and_go() {
-    let daemon = start(["-m", "8"]);
+    // With one worker, nobody who came before the watcher is told of after it.
+    let daemon = start(["-m", "8", "-t", "1"]);
     let mut watcher = watch(&daemon, "connevents");
     // The connection that the daemon's start was seen by may not be gone yet.
     let next = |watcher: &mut Client, what: &str| loop {
