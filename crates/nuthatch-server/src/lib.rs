@@ -31,6 +31,9 @@
 //! whoever goes on sending, at the pace of the client. `examples/read_through.rs` fills a cache
 //! that way.
 //!
+//! A [`Logger`] tells those who `watch` what the store, the engine and the server do, and costs
+//! nothing while nobody does.
+//!
 //! [`options`] is memcached's command line as a table; [`process`] is what a daemon does to its
 //! own process before it serves; [`command_line`] is its reference; [`compatibility`] lists where `nuthatchd` differs from memcached.
 

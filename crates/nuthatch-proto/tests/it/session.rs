@@ -1,6 +1,11 @@
 //! What a client hears, command by command.
 
-use nuthatch_proto::{Buffers, Handler, SEND_QUEUE_BYTES_MAX, Session, Want};
+use std::task::{Context, Poll, Waker};
+
+use nuthatch_proto::{
+    Buffers, Fed, Feed, Handler, Outcome, Output, Pinned, Reply, Request, SEND_QUEUE_BYTES_MAX,
+    Session, Sink, Want,
+};
 
 use crate::model::{Model, TOO_LARGE};
 use crate::rig::{Cuts, answer, run, run_session};
@@ -352,4 +357,88 @@ fn what_one_long_line_took_is_given_back() {
     }
     let buffers = session.detach().expect("nothing is in them");
     assert!(format!("{buffers:?}").contains("recv_bytes: 16384"), "{buffers:?}");
+}
+
+/// Answers everything with `OK` and then with `tick` after `tick`.
+struct Clock;
+
+enum Nothing {}
+
+impl Pinned for Nothing {
+    fn piece(&self, _: usize) -> Option<&[u8]> {
+        match *self {}
+    }
+}
+
+impl Sink for Nothing {
+    fn space(&mut self) -> &mut [u8] {
+        match *self {}
+    }
+
+    fn filled(&mut self, _: usize) {
+        match *self {}
+    }
+}
+
+impl Handler for Clock {
+    type Pin = Nothing;
+    type Sink = Nothing;
+
+    fn call(&mut self, _: Request<'_>, reply: &mut Reply<'_, Nothing>) -> Outcome {
+        reply.line("OK");
+        reply.feed(Ticks)
+    }
+
+    fn reserve(&mut self, _: &Request<'_>, _: usize) -> Result<Nothing, &'static str> {
+        Err("ERROR")
+    }
+
+    fn commit(&mut self, _: Request<'_>, sink: Nothing, _: &mut Reply<'_, Nothing>) -> Outcome {
+        match sink {}
+    }
+}
+
+struct Ticks;
+
+impl Feed for Ticks {
+    fn poll_feed(&mut self, _: &mut Context<'_>, out: &mut Output<'_>) -> Poll<Fed> {
+        out.push(b"tick\r\n");
+        Poll::Ready(Fed::More)
+    }
+}
+
+#[test]
+fn a_feed_that_speaks_while_no_buffers_are_lent_is_heard() {
+    let (mut handler, mut session) = (Clock, Session::new());
+    assert!(session.attach(Buffers::new()).is_none());
+    feed(&mut session, b"watch\r\n");
+    assert_eq!(session.process(&mut handler, 20), Want::Write);
+    session.sent(session.queued_bytes());
+    assert_eq!(session.process(&mut handler, 20), Want::Stream);
+    let buffers = session.detach().expect("nothing is in them");
+    for _ in 0..3 {
+        assert!(session.poll_feed(&mut Context::from_waker(Waker::noop())).is_ready());
+        assert_eq!(session.queued_bytes(), "tick\r\n".len());
+        assert!(session.attach(Buffers::new()).is_none(), "it has nothing to read into");
+        assert!(session.detach().is_none(), "something is in them");
+        session.sent(session.queued_bytes());
+        assert!(session.detach().is_some());
+    }
+    assert!(session.attach(buffers).is_none());
+    assert!(session.attach(Buffers::new()).is_some(), "one pair is enough");
+}
+
+#[test]
+fn a_session_says_whether_its_end_was_wanted() {
+    for (sent, is_wanted) in
+        [("quit\r\n", true), ("GET / HTTP/1.1\r\n", false), ("set a 0 0 x\r\nversion\r\n", false)]
+    {
+        let (mut model, mut session) = (Model::default(), Session::new());
+        feed(&mut session, sent.as_bytes());
+        while let Want::Write = session.process(&mut model, 20) {
+            session.sent(session.queued_bytes());
+        }
+        assert_eq!(session.process(&mut model, 20), Want::Close, "{sent}");
+        assert_eq!(session.is_end_wanted(), is_wanted, "{sent}");
+    }
 }
