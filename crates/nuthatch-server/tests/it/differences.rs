@@ -257,6 +257,28 @@ fn a_prefix_of_control_bytes_breaks_no_line() {
 }
 
 #[test]
+fn watchers_are_told_of_what_was_done_and_no_more() {
+    let daemon = start(["-m", "8"]);
+    let mut watcher = Client::of(&daemon);
+    assert_eq!(watcher.ask("watch fetchers mutations deletions"), "OK");
+    let mut client = Client::of(&daemon);
+    client.send("set a 0 -1 1\r\nx\r\nma n N0\r\nmd n x\r\n");
+    for expected in [
+        "type=item_get key=a status=not_found ",
+        // An item that is dead when it is stored has no time left.
+        "type=item_store key=a status=stored cmd=set ttl=0 ",
+        "type=item_get key=n status=not_found ",
+        "type=item_store key=n status=stored cmd=add ttl=0 ",
+        "type=item_get key=n status=found ",
+        "type=item_store key=n status=stored cmd=set ttl=0 ",
+        "type=deleted key=n cmd=md ",
+    ] {
+        let line = watcher.line();
+        assert!(line.contains(expected), "{line}: not {expected}");
+    }
+}
+
+#[test]
 fn lines_of_watchers_have_six_digits_of_a_second() {
     let daemon = start(["-m", "8"]);
     let mut watcher = Client::of(&daemon);

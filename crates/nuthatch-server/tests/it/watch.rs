@@ -206,7 +206,7 @@ fn the_binary_protocol_is_watched_like_the_other() {
 
 #[test]
 fn evictions_are_told_as_they_happen() {
-    let daemon = start(["-m", "8"]);
+    let daemon = start(["-m", "8", "-o", "worker_logbuf_size=4096"]);
     let mut client = Client::of(&daemon);
     let mut watcher = watch(&daemon, "evictions");
     let value = [b'x'; 20_000];
