@@ -19,7 +19,7 @@
 //! The body's length counts the extras and the key. Keys may hold any byte. Data type and vbucket
 //! are not looked at.
 //!
-//! What a frame says of itself is judged by its header alone ([`Header::opcode`]): which lengths go
+//! What a frame says of itself is judged by its header alone (`Header::opcode`): which lengths go
 //! with which opcode, and what it costs to get them wrong. Nothing is said before the extras and
 //! the key have arrived too, so that the answer stands where memcached's stands.
 //!

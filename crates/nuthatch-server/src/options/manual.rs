@@ -236,6 +236,19 @@ const TABLES: &[Table] = &[
                  of them are open.",
             ),
             (
+                "LISTEN_FDS",
+                "Set by systemd (`nuthatchd.socket`): the sockets are open already, and `-l`, `-p`, \
+                 `-U` and `-s` have no effect.",
+            ),
+            (
+                "NOTIFY_SOCKET",
+                "Set by systemd (`Type=notify`): is told when the server serves, reloads and stops.",
+            ),
+            (
+                "JOURNAL_STREAM",
+                "Set by systemd: where standard error is its journal, `logfile` has no effect.",
+            ),
+            (
                 "T_MEMD_INITIAL_MALLOC",
                 "With `-o relaxed_privileges`, how many bytes of `-m` count as taken.",
             ),
