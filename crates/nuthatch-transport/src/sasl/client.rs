@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    Mechanism, cram,
+    MESSAGE_LEN_MAX, Mechanism, cram,
     hash::{Digest, ScramHash},
     keys::{ITERATIONS_MAX, ITERATIONS_MIN, SALT_LEN_MAX, number, prepared},
     scram::{attribute, base64, is_nonce},
@@ -102,12 +102,17 @@ impl Login {
     ///
     /// # Errors
     ///
-    /// [`LoginError::Server`]: the server said what it should not; give up the connection.
+    /// [`LoginError::Server`]: the server said what it should not, or more than
+    /// [`MESSAGE_LEN_MAX`] bytes; give up the connection.
     pub fn step(&mut self, challenge: &[u8]) -> Result<Vec<u8>, LoginError> {
+        if challenge.len() > MESSAGE_LEN_MAX {
+            return Err(LoginError::of(MechanismError::CannotDecodeChallenge));
+        }
         self.0.response(challenge).map_err(LoginError::of)
     }
 
-    /// The server said yes, with this data.
+    /// The server said yes, with this data: what SCRAM's last message is where no challenge brought
+    /// it before, and nothing that matters otherwise.
     ///
     /// # Errors
     ///
@@ -186,7 +191,7 @@ impl<const IS_256: bool> Scram<IS_256> {
         let salt = attribute(parts.next(), b's').map_err(|_| MechanismError::NoServerSalt)?;
         let iterations =
             attribute(parts.next(), b'i').map_err(|_| MechanismError::NoServerIterations)?;
-        // The server must have added something of its own.
+        // The server must have added something of its own; how much is bounded by the message.
         if !nonce.starts_with(self.nonce.as_bytes())
             || nonce.len() == self.nonce.len()
             || !nonce.chunks(128).all(is_nonce)
@@ -341,6 +346,7 @@ mod tests {
             "r=abcdef,s=c2FsdA==,i=1000001",
             "r=abcdef,s=c2FsdA==",
             "m=x,r=abcdef,s=c2FsdA==,i=4096",
+            &format!("r=abc{},s=c2FsdA==,i=4096", "x".repeat(MESSAGE_LEN_MAX)),
         ] {
             let mut login = login();
             let answer = login.step(bad.as_bytes());

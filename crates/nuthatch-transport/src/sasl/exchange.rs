@@ -95,7 +95,7 @@ impl Builder {
     }
 
     /// The iterations of a SCRAM login where the password is stored in clear, paid by client and
-    /// server each time; at first [`ITERATIONS_MIN`], about 1 ms. Stored keys have their own.
+    /// server each time; at first [`ITERATIONS_MIN`], under 1 ms. Stored keys have their own.
     pub fn iterations(mut self, iterations: u32) -> Self {
         self.iterations = iterations;
         self

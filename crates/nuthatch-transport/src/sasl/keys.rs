@@ -29,11 +29,11 @@ use super::{
 /// The fewest iterations of a password's hash (RFC 5802 and 7677 demand as many).
 pub const ITERATIONS_MIN: u32 = 4096;
 
-/// The iterations of keys that are made where nothing else is said: about 4 ms of one core, paid
+/// The iterations of keys that are made where nothing else is said: about 3 ms of one core, paid
 /// by the server for a login that sends its password, and by the client for one that does not.
 pub const ITERATIONS_DEFAULT: u32 = 16_384;
 
-/// The most iterations: about a quarter of a second. A server that asks a client for more, or an
+/// The most iterations: about a sixth of a second. A server that asks a client for more, or an
 /// entry that asks a server, is refused.
 pub const ITERATIONS_MAX: u32 = 1_000_000;
 

@@ -144,6 +144,39 @@ fn a_real_database_of_5000_users_lists_the_same() {
     println!("{} bytes", real.file().len());
 }
 
+/// What a machine of the other byte order has written, made by Berkeley DB itself.
+#[test]
+fn real_databases_of_either_byte_order_list_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for (order, page_bytes) in [(1234, 512), (4321, 512), (4321, 65536)] {
+        let path = folder.path().join(format!("{order}-{page_bytes}"));
+        let Some(real) = Real::new(&path) else { return };
+        let mut text = format!(
+            "VERSION=3\nformat=print\ntype=hash\ndb_lorder={order}\n\
+             db_pagesize={page_bytes}\nHEADER=END\n"
+        );
+        for n in 0..300 {
+            let password = "x".repeat(n % 50 * 20 + 1);
+            text.push_str(&format!(" user{n}\\00host\\00userPassword\n {n}-{password}\n"));
+        }
+        text.push_str("DATA=END\n");
+        let Ok(mut load) = Command::new("db5.3_load").arg(&path).stdin(Stdio::piped()).spawn()
+        else {
+            println!("SKIPPED: db5.3_load is not installed (Debian: db5.3-util)");
+            return;
+        };
+        load.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(load.wait().unwrap().success());
+        let file = real.file();
+        assert_eq!(listed(&file), real.listed());
+        assert_eq!(listed(&file).len(), 300);
+        for n in 0..300 {
+            let password = format!("{n}-{}", "x".repeat(n % 50 * 20 + 1));
+            assert!(allows(&file, &format!("user{n}"), &password), "{order} {page_bytes} {n}");
+        }
+    }
+}
+
 #[test]
 fn real_databases_hold_any_name_and_password() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,7 @@
 //! Whole connections, over loopback and Unix sockets.
 
+mod libsasl;
+
 use std::{
     future::Future,
     io::{self, IoSlice, Read},
