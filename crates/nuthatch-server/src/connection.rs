@@ -1,6 +1,6 @@
 //! One connection: bytes between a socket and a session, nothing else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -33,6 +33,17 @@ pub(crate) const LINGER_MAX: Duration = Duration::from_secs(10);
 /// keeps others from dumping meanwhile.
 const STALL_MAX: Duration = Duration::from_secs(1800);
 
+/// What a pair of buffers takes, in bytes.
+pub(crate) const BUFFERS_BYTES: usize = 24 << 10;
+
+/// What an answer that waits to be sent counts as where memory is limited, in bytes: room for the
+/// longest line of it; memcached takes about as much for one.
+const ANSWER_BYTES: usize = 1024;
+
+/// The least that a worker is allowed, in bytes: a pair of buffers, and eight answers. Less serves
+/// nobody.
+const MEMORY_MIN: usize = BUFFERS_BYTES + 8 * ANSWER_BYTES;
+
 /// What the connections of a worker share.
 pub(crate) struct Worker<H> {
     pub(crate) handler: RefCell<H>,
@@ -41,6 +52,8 @@ pub(crate) struct Worker<H> {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) number: usize,
     pub(crate) stop: Stop,
+    /// Answers of all connections that wait to be sent.
+    pub(crate) n_answers: Cell<usize>,
 }
 
 /// How connections are served.
@@ -50,6 +63,8 @@ pub(crate) struct ConnectionSettings {
     pub(crate) budget: usize,
     /// How long a TCP client may be silent.
     pub(crate) idle_timeout: Option<Duration>,
+    /// What the buffers and answers of one worker may take, in bytes; 0 is no limit.
+    pub(crate) memory_max: usize,
     /// Whether a client must log in before anything else is served.
     pub(crate) needs_login: bool,
     /// Whose UDP packets are taken to be from whom they say, besides this machine's.
@@ -63,13 +78,25 @@ impl<H> Worker<H> {
         &self.telemetry.workers[self.number]
     }
 
-    pub(crate) fn take_buffers(&self) -> Buffers {
+    /// A pair of buffers, or `None` where the limit on memory leaves none.
+    pub(crate) fn take_buffers(&self) -> Option<Buffers> {
         if let Some(buffers) = self.pool.borrow_mut().pop() {
             self.tally().buffers_free.sub(1);
-            return buffers;
+            return Some(buffers);
+        }
+        let is_limited = self.settings.memory_max > 0;
+        if is_limited && self.memory_left() < BUFFERS_BYTES {
+            return None;
         }
         self.tally().buffers.add(1);
-        Buffers::new()
+        Some(Buffers::new())
+    }
+
+    /// What is left of the limit on memory, in bytes.
+    fn memory_left(&self) -> usize {
+        let n_pairs = usize::try_from(self.tally().buffers.get()).unwrap_or(usize::MAX);
+        let used = n_pairs * BUFFERS_BYTES + self.n_answers.get() * ANSWER_BYTES;
+        self.settings.memory_max.max(MEMORY_MIN).saturating_sub(used)
     }
 
     pub(crate) fn give_buffers(&self, buffers: Buffers) {
@@ -106,6 +133,8 @@ pub(crate) struct Connection<H: Handler> {
     has_fed: bool,
     /// Input has come since the wait for it began.
     has_read: bool,
+    /// How many of its answers are counted among the worker's.
+    n_answers: usize,
     /// Why it ends, once it does.
     reason: CloseReason,
     worker: Rc<Worker<H>>,
@@ -139,6 +168,33 @@ impl<H: Handler> Worker<H> {
     }
 }
 
+impl<H: Handler> Worker<H> {
+    /// Tells a session how many answers it may have waiting, those included that are counted
+    /// already.
+    pub(crate) fn limit_answers(&self, session: &mut Session<H>, n_counted: usize) {
+        if self.settings.memory_max > 0 {
+            session.set_answers_max(self.memory_left() / ANSWER_BYTES + n_counted);
+        }
+    }
+
+    /// Counts the answers that a session has waiting, instead of `n_counted`.
+    pub(crate) fn count_answers(&self, session: &mut Session<H>, n_counted: &mut usize) {
+        let n = if session.queued_bytes() == 0 { 0 } else { session.n_answers() };
+        if n != *n_counted {
+            self.n_answers.set(self.n_answers.get() + n - *n_counted);
+            *n_counted = n;
+        }
+        self.count_overflows(session);
+    }
+
+    pub(crate) fn count_overflows(&self, session: &mut Session<H>) {
+        match session.take_overflows() {
+            0 => {}
+            n => self.tally().answer_ooms.add(u64::from(n)),
+        }
+    }
+}
+
 impl<H: Handler> Connection<H> {
     pub(crate) fn new(
         stream: Stream,
@@ -163,6 +219,7 @@ impl<H: Handler> Connection<H> {
             is_ending: false,
             has_fed: false,
             has_read: false,
+            n_answers: 0,
             reason: CloseReason::Error,
             worker,
             _present: present,
@@ -208,7 +265,13 @@ impl<H: Handler> Connection<H> {
     /// Reads what there is. While there is nothing, an idle session holds no buffers.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if !self.is_lent {
-            let spare = self.session.attach(self.worker.take_buffers());
+            let Some(buffers) = self.worker.take_buffers() else {
+                // Who has sent something cannot be served; who has not needs no buffer.
+                ready!(self.stream.poll_readable(cx))?;
+                self.worker.tally().buffer_ooms.add(1);
+                return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+            };
+            let spare = self.session.attach(buffers);
             debug_assert!(spare.is_none(), "a session without buffers takes them");
             self.is_lent = true;
         }
@@ -294,6 +357,7 @@ impl<H: Handler> Future for Connection<H> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let done = this.advance(cx);
+        this.worker.count_answers(&mut this.session, &mut this.n_answers);
         let conn = this.entry.conn();
         conn.set_state(this.state());
         conn.set_owed(this.session.n_owed());
@@ -333,6 +397,7 @@ impl<H: Handler> Connection<H> {
                     let budget = this.worker.settings.budget;
                     this.entry.conn().set_state(ConnState::ParseCmd);
                     let n_steps = this.session.n_steps();
+                    this.worker.limit_answers(&mut this.session, this.n_answers);
                     let want = {
                         let handler = &mut *this.worker.handler.borrow_mut();
                         this.session.process(handler, budget)
@@ -412,6 +477,7 @@ impl<H: Handler> Drop for Connection<H> {
         if let Some(observer) = &self.worker.settings.observer {
             observer.conn_close(self.entry.conn(), self.reason);
         }
+        self.worker.n_answers.set(self.worker.n_answers.get() - self.n_answers);
         self.reclaim();
         if self.is_lent {
             // Bytes that nobody wants any more are in them; they go with the session.

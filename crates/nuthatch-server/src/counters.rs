@@ -41,6 +41,9 @@ pub(crate) struct WorkerTally {
     /// Pairs of buffers that exist, and that are in the worker's pool.
     pub(crate) buffers: Tally,
     pub(crate) buffers_free: Tally,
+    /// Requests that met the limit on memory: for answers, and for input.
+    pub(crate) answer_ooms: Tally,
+    pub(crate) buffer_ooms: Tally,
 }
 
 /// What a server counts about its connections; shared between it and whoever prints it.
@@ -59,6 +62,10 @@ pub struct Telemetry {
     pub(crate) udp_sockets: u64,
     /// Seconds since the server began, counted by its main thread.
     pub(crate) seconds: AtomicU32,
+    /// Connections that came by a queue of the network card that no worker had left (`-N`), and
+    /// those that came by none that is known.
+    pub(crate) unexpected_napi_ids: AtomicU64,
+    pub(crate) round_robin_fallback: AtomicU64,
     /// Its sockets.
     pub(crate) table: Table,
     /// What had been counted at the last `stats reset`.
@@ -99,6 +106,14 @@ pub struct ServerStats {
     pub buffers: u64,
     /// Pairs of buffers not in use.
     pub buffers_free: u64,
+    /// Requests whose answers met the limit on memory.
+    pub response_obj_oom: u64,
+    /// Connections closed because the limit on memory left them no buffer to read into.
+    pub read_buf_oom: u64,
+    /// Times that connections came by more queues of the network card than had been announced.
+    pub unexpected_napi_ids: u64,
+    /// Connections that were dealt out in turn because their queue was not known.
+    pub round_robin_fallback: u64,
 }
 
 impl Telemetry {
@@ -114,6 +129,8 @@ impl Telemetry {
             max_connections,
             udp_sockets,
             seconds: AtomicU32::new(0),
+            unexpected_napi_ids: AtomicU64::new(0),
+            round_robin_fallback: AtomicU64::new(0),
             table: Table::default(),
             baseline: parking_lot::Mutex::default(),
         }
@@ -139,6 +156,10 @@ impl Telemetry {
             panics: sum(|worker| &worker.panics),
             buffers: sum(|worker| &worker.buffers),
             buffers_free: sum(|worker| &worker.buffers_free),
+            response_obj_oom: sum(|worker| &worker.answer_ooms),
+            read_buf_oom: sum(|worker| &worker.buffer_ooms),
+            unexpected_napi_ids: self.unexpected_napi_ids.load(Relaxed),
+            round_robin_fallback: self.round_robin_fallback.load(Relaxed),
         }
     }
 
@@ -154,6 +175,10 @@ impl Telemetry {
         now.bytes_written -= base.bytes_written;
         now.conn_yields -= base.conn_yields;
         now.idle_kicks -= base.idle_kicks;
+        now.response_obj_oom -= base.response_obj_oom;
+        now.read_buf_oom -= base.read_buf_oom;
+        now.unexpected_napi_ids -= base.unexpected_napi_ids;
+        now.round_robin_fallback -= base.round_robin_fallback;
         now
     }
 

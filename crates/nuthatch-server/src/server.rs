@@ -9,7 +9,7 @@
 //! Each worker is a thread with a runtime of its own; a connection stays with its worker, so that
 //! nothing about it crosses threads. Handlers need not be `Send`: each worker makes its own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
@@ -43,6 +43,7 @@ pub struct Server {
     settings: ConnectionSettings,
     protocol: Protocol,
     is_fast: bool,
+    by_queue: bool,
     telemetry: Arc<Telemetry>,
     stop: Stop,
 }
@@ -62,6 +63,8 @@ pub struct ServerBuilder {
     protocol: Protocol,
     needs_login: bool,
     observer: Option<Arc<dyn ConnObserver>>,
+    memory_limit: usize,
+    by_queue: bool,
 }
 
 impl ServerBuilder {
@@ -135,6 +138,26 @@ impl ServerBuilder {
         self
     }
 
+    /// How much the buffers and answers of all connections may take, in bytes; 0, the default, is
+    /// no limit. It is shared out between the workers. A pair of buffers, which a connection has
+    /// while it is being served, counts as 24 KiB, an answer that waits to be sent as 1 KiB; a
+    /// worker has one pair and eight answers at the least. Where there is no buffer, a client that
+    /// sends something is closed; for what happens with answers see
+    /// [`Session::set_answers_max`](nuthatch_proto::Session::set_answers_max). Values that are sent
+    /// from the store, and lines of more than 16 KiB, are not counted.
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Whether connections that come by the same queue of the network card go to the same worker
+    /// (memcached's `-N`), so that one core has all to do with them; default in turn. Those that
+    /// come by no known queue go in turn.
+    pub fn deal_by_queue(mut self, by_queue: bool) -> Self {
+        self.by_queue = by_queue;
+        self
+    }
+
     /// Who hears of connections as they come and go; default nobody, which costs nothing.
     pub fn observer(mut self, observer: Arc<dyn ConnObserver>) -> Self {
         self.observer = Some(observer);
@@ -151,6 +174,7 @@ impl ServerBuilder {
                 needs_login: self.needs_login,
                 udp_trust: self.udp_trust,
                 observer: self.observer,
+                memory_max: self.memory_limit / self.threads.get(),
             },
             telemetry: Arc::new(Telemetry::new(
                 self.threads.get(),
@@ -160,6 +184,7 @@ impl ServerBuilder {
             udp: self.udp,
             protocol: self.protocol,
             is_fast: self.is_fast,
+            by_queue: self.by_queue,
             stop: Stop::new(),
         }
     }
@@ -180,6 +205,8 @@ impl Server {
             protocol: Protocol::Auto,
             needs_login: false,
             observer: None,
+            memory_limit: 0,
+            by_queue: false,
         }
     }
 
@@ -222,7 +249,16 @@ impl Server {
         H: Handler + 'static,
         F: Fn() -> H + Send + Sync + 'static,
     {
-        let Self { listeners, udp, settings, protocol: default, is_fast, telemetry, stop } = self;
+        let Self {
+            listeners,
+            udp,
+            settings,
+            protocol: default,
+            is_fast,
+            by_queue,
+            telemetry,
+            stop,
+        } = self;
         // Logins are of the text protocol.
         let protocol_of = |listen| match listen {
             _ if settings.needs_login => Protocol::Ascii,
@@ -276,6 +312,7 @@ impl Server {
                         telemetry,
                         number,
                         stop: stop.clone(),
+                        n_answers: Cell::new(0),
                     });
                     runtime.block_on(async {
                         for (endpoint, protocol) in endpoints {
@@ -296,7 +333,14 @@ impl Server {
 
         let runtime = local_runtime()?;
         let served = runtime.block_on(async {
-            let dealer = Rc::new(Dealer { inboxes, next: 0.into(), telemetry, is_fast, left });
+            let dealer = Rc::new(Dealer {
+                inboxes,
+                next: Cell::new(0),
+                queues: by_queue.then(RefCell::default),
+                telemetry,
+                is_fast,
+                left,
+            });
             for bound in listeners {
                 let protocol = protocol_of(bound.protocol());
                 let listener = bound.into_listener()?;
@@ -327,7 +371,9 @@ fn local_runtime() -> io::Result<LocalRuntime> {
 /// Deals connections out.
 struct Dealer {
     inboxes: Vec<mpsc::UnboundedSender<(Accepted, Protocol)>>,
-    next: std::cell::Cell<usize>,
+    next: Cell<usize>,
+    /// Whose queue of the network card is whose, with `-N`.
+    queues: Option<RefCell<Queues>>,
     telemetry: Arc<Telemetry>,
     is_fast: bool,
     /// Told whenever a connection ends.
@@ -392,6 +438,26 @@ impl Dealer {
         self.left.notify_one();
     }
 
+    /// The worker for a connection.
+    fn choose(&self, accepted: &Accepted) -> usize {
+        if let Some(queues) = &self.queues {
+            match accepted.napi_id() {
+                Ok(id) if id > 0 => {
+                    let (worker, is_unexpected) =
+                        queues.borrow_mut().worker(id, self.inboxes.len());
+                    if is_unexpected {
+                        self.telemetry.unexpected_napi_ids.fetch_add(1, Relaxed);
+                    }
+                    return worker;
+                }
+                _ => self.telemetry.round_robin_fallback.fetch_add(1, Relaxed),
+            };
+        }
+        let number = self.next.get();
+        self.next.set((number + 1) % self.inboxes.len());
+        number
+    }
+
     fn deal(&self, accepted: Accepted, protocol: Protocol) {
         let telemetry = &self.telemetry;
         if self.is_fast && self.is_full() {
@@ -401,13 +467,33 @@ impl Dealer {
         }
         telemetry.curr_connections.fetch_add(1, Relaxed);
         telemetry.total_connections.fetch_add(1, Relaxed);
-        let number = self.next.get();
-        self.next.set((number + 1) % self.inboxes.len());
+        let number = self.choose(&accepted);
         tracing::debug!(worker = number, peer = %accepted.peer(), "new connection");
         if self.inboxes[number].send((accepted, protocol)).is_err() {
             // The worker has ended: the server is stopping.
             telemetry.curr_connections.fetch_sub(1, Relaxed);
         }
+    }
+}
+
+/// Which queue of the network card belongs to which worker: the first that is seen to the first
+/// worker, and so on.
+#[derive(Debug, Default)]
+struct Queues(Vec<u32>);
+
+impl Queues {
+    /// The worker of a queue, and whether there were more queues than workers. Then, as in
+    /// memcached, all begin anew: queues change when a network card is set up again.
+    fn worker(&mut self, id: u32, n_workers: usize) -> (usize, bool) {
+        if let Some(worker) = self.0.iter().position(|known| *known == id) {
+            return (worker, false);
+        }
+        let is_unexpected = self.0.len() >= n_workers;
+        if is_unexpected {
+            self.0.clear();
+        }
+        self.0.push(id);
+        (self.0.len() - 1, is_unexpected)
     }
 }
 
@@ -457,5 +543,27 @@ impl Drop for Present {
     fn drop(&mut self) {
         self.telemetry.curr_connections.fetch_sub(1, Relaxed);
         self.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_belong_to_workers_until_there_are_too_many() {
+        let mut queues = Queues::default();
+        for (id, expected) in [
+            (801, (0, false)),
+            (802, (1, false)),
+            (801, (0, false)),
+            (802, (1, false)),
+            // A third for two workers.
+            (803, (0, true)),
+            (801, (1, false)),
+            (803, (0, false)),
+        ] {
+            assert_eq!(queues.worker(id, 2), expected, "{id}");
+        }
     }
 }

@@ -124,7 +124,9 @@ impl<H: Handler + 'static> Socket<H> {
         from: SocketAddr,
         buffer: Vec<u8>,
     ) -> Vec<u8> {
-        let mut exchange = Exchange::new(self, request, from, buffer);
+        let Some(mut exchange) = Exchange::new(self, request, from, buffer) else {
+            return Vec::new();
+        };
         let mut rest = request.payload;
         loop {
             match exchange.advance(&mut rest) {
@@ -175,16 +177,22 @@ enum Next {
 }
 
 impl<H: Handler> Exchange<H> {
+    /// `None` where there is no memory for it.
     fn new(
         socket: &Rc<Socket<H>>,
         request: Request<'_>,
         from: SocketAddr,
         mut answer: Vec<u8>,
-    ) -> Self {
+    ) -> Option<Self> {
         let worker = &socket.worker;
+        let Some(buffers) = worker.take_buffers() else {
+            worker.tally().buffer_ooms.add(1);
+            return None;
+        };
         let mut session = worker.session(socket.protocol);
         session.set_conn(socket.entry.conn().number());
-        let spare = session.attach(worker.take_buffers());
+        worker.limit_answers(&mut session, 0);
+        let spare = session.attach(buffers);
         debug_assert!(spare.is_none(), "a new session has no buffers");
         let binary = match request.payload.first_chunk() {
             Some(header) if header[0] == REQUEST_MAGIC && socket.protocol != Protocol::Ascii => {
@@ -205,7 +213,7 @@ impl<H: Handler> Exchange<H> {
         };
         answer.clear();
         let (socket, id) = (Rc::clone(socket), request.id);
-        Self { socket, session, id, from, binary, answer, answer_len_max, too_long }
+        Some(Self { socket, session, id, from, binary, answer, answer_len_max, too_long })
     }
 
     /// Answers what there is to answer, of what is left of the request.
@@ -327,6 +335,7 @@ impl<H: Handler> Exchange<H> {
 
 impl<H: Handler> Drop for Exchange<H> {
     fn drop(&mut self) {
+        self.socket.worker.count_overflows(&mut self.session);
         match self.session.detach() {
             Some(buffers) => self.socket.worker.give_buffers(buffers),
             // What is in them goes with the session.

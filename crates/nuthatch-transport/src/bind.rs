@@ -13,7 +13,7 @@ use std::{
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{ListenAddr, ListenProtocol, Listener, Local, Place};
+use crate::{ListenAddr, ListenProtocol, Listener, Local, Place, napi};
 
 /// What all sockets of one server share.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,15 @@ impl Bound {
     /// The tag that its address gives to its connections.
     pub fn tag(&self) -> Option<&Arc<str>> {
         self.tag.as_ref()
+    }
+
+    /// Whether the system can tell by which queue of the network card a connection came
+    /// ([`Accepted::napi_id`](crate::Accepted::napi_id)).
+    pub fn knows_napi_ids(&self) -> bool {
+        match &self.socket {
+            ListeningSocket::Tcp(socket) => napi::incoming(socket).is_ok(),
+            ListeningSocket::Unix(_) => true,
+        }
     }
 
     /// Hands the socket to the tokio runtime it is called in.

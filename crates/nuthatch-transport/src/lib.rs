@@ -49,6 +49,7 @@ mod bind;
 mod follow;
 mod inherit;
 mod listener;
+mod napi;
 mod networks;
 pub mod passwords;
 pub mod sasl;

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::{Local, Peer, Stream, bind::ListeningSocket};
+use crate::{Local, Peer, Stream, bind::ListeningSocket, napi};
 
 /// A listening socket in a tokio runtime.
 #[derive(Debug)]
@@ -133,6 +133,16 @@ impl Accepted {
     /// stands on all of them.
     pub fn local(&self) -> &Arc<Local> {
         &self.local
+    }
+
+    /// The number of the network card's receive queue by which the client came (its NAPI id), 0
+    /// where it came by none.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; not every one knows.
+    pub fn napi_id(&self) -> io::Result<u32> {
+        napi::incoming(self)
     }
 
     /// The tag of its listener.

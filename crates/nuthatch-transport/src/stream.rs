@@ -110,6 +110,16 @@ impl Stream {
         each!(self, socket => socket.ready(interest).await)
     }
 
+    /// Whether something can be read, the end of the stream and errors included; if not, `cx` is
+    /// woken when it can.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime said.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, socket => socket.poll_read_ready(cx))
+    }
+
     /// Reads what is there, up to the buffer's length; 0 is the end of the stream.
     ///
     /// # Errors

@@ -64,6 +64,9 @@ const DIRECT_READ_MIN: usize = 4096;
 /// a key that is 512 answers.
 const RETRIEVAL_SLICE_BYTES: usize = 1024;
 
+/// What a retrieval gets that has more keys than answers may wait to be sent.
+const NO_MEMORY_WRITING: &str = "SERVER_ERROR out of memory writing get response";
+
 /// No request is taken up while so many answers are still to come.
 const GAPS_MAX: usize = 64;
 
@@ -193,6 +196,11 @@ pub struct Session<H: Handler> {
     desk: Desk<H::Pin>,
     feed: Option<Box<dyn Feed>>,
     n_steps: u32,
+    /// Answers queued since the queue was last empty, and how many there may be.
+    n_answers: usize,
+    answers_max: usize,
+    /// Requests that met that limit.
+    n_overflows: u32,
 }
 
 /// What the next byte of input is.
@@ -247,6 +255,9 @@ impl<H: Handler> Session<H> {
             desk: Desk::new(),
             feed: None,
             n_steps: 0,
+            n_answers: 0,
+            answers_max: usize::MAX,
+            n_overflows: 0,
         }
     }
 
@@ -273,6 +284,27 @@ impl<H: Handler> Session<H> {
     /// ([`Reply::conn`]); 0 until then. memcached's is that of the socket's descriptor.
     pub const fn set_conn(&mut self, number: u64) {
         self.desk.conn = number;
+    }
+
+    /// Limits how many answers may wait to be sent, a key of a retrieval counting as one; without
+    /// this there is no such limit besides [`SEND_QUEUE_BYTES_MAX`]. A retrieval that would go over
+    /// it is answered with `SERVER_ERROR out of memory writing get response`, any other request ends
+    /// the session, with what is queued unsaid: memcached's rules for `-o read_buf_mem_limit`.
+    pub const fn set_answers_max(&mut self, n: usize) {
+        self.answers_max = n;
+    }
+
+    /// How many answers have been queued since the queue was last empty.
+    pub const fn n_answers(&self) -> usize {
+        self.n_answers
+    }
+
+    /// How many requests have met the limit of [`set_answers_max`](Self::set_answers_max) since
+    /// this was last asked.
+    pub const fn take_overflows(&mut self) -> u32 {
+        let n = self.n_overflows;
+        self.n_overflows = 0;
+        n
     }
 
     /// Whether the client has still to log in.
@@ -337,7 +369,7 @@ impl<H: Handler> Session<H> {
 
     /// Whether the rest of a value that was refused is being skipped.
     pub fn is_swallowing(&self) -> bool {
-        matches!(self.state, State::Swallow { .. })
+        matches!(self.state, State::Swallow { .. } | State::Skip(_))
     }
 
     /// Whether a session that is [to be closed](Want::Close) ends because somebody asked for it:
@@ -400,8 +432,20 @@ impl<H: Handler> Session<H> {
             if left == 0 && self.start != self.end {
                 return Want::Yield;
             }
+            if self.queue.is_empty() {
+                self.n_answers = 0;
+            }
+            // A retrieval has been counted with its first keys.
+            let n = usize::from(!matches!(self.state, State::Keys { .. }));
             match self.step(handler, &mut scratch) {
                 Step::Done => {
+                    self.n_answers += n;
+                    if self.n_answers > self.answers_max {
+                        self.n_overflows += 1;
+                        self.queue.clear();
+                        self.state = State::Closing;
+                        continue;
+                    }
                     left = left.saturating_sub(1);
                     self.n_steps = self.n_steps.wrapping_add(1);
                 }
@@ -669,7 +713,28 @@ impl<H: Handler> Session<H> {
             }
         };
         let (line, behind) = input.split_at(line_len);
-        match parse_line(line, scratch) {
+        let parsed = parse_line(line, scratch);
+        // Each key of a retrieval is an answer; counting them takes time that nobody owes who set
+        // no limit.
+        let n_keys = match &parsed {
+            Parsed::Request { request: Request::Get(get), .. }
+                if self.answers_max != usize::MAX =>
+            {
+                get.keys().count().max(1)
+            }
+            _ => 1,
+        };
+        if n_keys > 1
+            && !self.is_unbounded
+            && self.n_answers.saturating_add(n_keys) > self.answers_max
+        {
+            self.n_overflows += 1;
+            self.consume(line_len);
+            self.error(NO_MEMORY_WRITING, false);
+            return Step::Done;
+        }
+        self.n_answers += n_keys - 1;
+        match parsed {
             Parsed::Unbounded { line } => {
                 self.is_unbounded = true;
                 self.consume(line_len);

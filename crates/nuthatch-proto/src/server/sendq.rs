@@ -149,6 +149,13 @@ impl<P> SendQueue<P> {
         }
     }
 
+    /// Drops everything; what it stands in is kept.
+    pub(crate) fn clear(&mut self) {
+        let mut arena = std::mem::take(&mut self.arena);
+        arena.clear();
+        *self = Self { arena, ..Self::new() };
+    }
+
     /// Remembers the end of the queue.
     pub(crate) fn mark(&self) -> ReplyMark {
         ReplyMark { at: self.tail_place(), n_marks: self.marks.len() }

@@ -442,3 +442,39 @@ fn a_session_says_whether_its_end_was_wanted() {
         assert_eq!(session.is_end_wanted(), is_wanted, "{sent}");
     }
 }
+
+#[test]
+fn a_limit_on_answers_fails_retrievals_and_ends_the_rest() {
+    const NO_MEMORY: &str = "SERVER_ERROR out of memory writing get response\r\n";
+    let limited = |input: &str, cuts: &Cuts| {
+        let mut session = Session::new();
+        session.set_answers_max(4);
+        let run = run_session(session, &mut Model::default(), input.as_bytes(), cuts);
+        (String::from_utf8(run.output).unwrap(), run.end)
+    };
+    let whole = Cuts::none();
+    assert_eq!(limited("get a b c d\r\n", &whole), ("END\r\n".to_owned(), Want::Read));
+    // The client learns of it and stays in step.
+    let five = format!("{NO_MEMORY}MN\r\n");
+    assert_eq!(limited("get a b c d e\r\nmn\r\n", &whole), (five, Want::Read));
+    let long = format!("gets{}\r\nmn\r\n", " key".repeat(3000));
+    assert_eq!(limited(&long, &whole).0, format!("{NO_MEMORY}MN\r\n"));
+    assert_eq!(limited("mn\r\n".repeat(4).as_str(), &whole).1, Want::Read);
+    assert_eq!(limited("mn\r\n".repeat(5).as_str(), &whole), (String::new(), Want::Close));
+    assert_eq!(limited("mn\r\nget a b c d\r\n", &whole).0, format!("MN\r\n{NO_MEMORY}"));
+    // What has been sent does not count.
+    let one_by_one = Cuts::every(4);
+    assert_eq!(limited("mn\r\n".repeat(50).as_str(), &one_by_one).0, "MN\r\n".repeat(50));
+}
+
+#[test]
+fn overflows_are_counted_until_somebody_asks() {
+    let mut session = Session::<Model>::new();
+    session.set_answers_max(1);
+    let input = b"get a b\r\n";
+    session.recv_space()[..input.len()].copy_from_slice(input);
+    session.received(input.len());
+    assert_eq!(session.process(&mut Model::default(), 10), Want::Write);
+    assert_eq!((session.take_overflows(), session.take_overflows()), (1, 0));
+    assert_eq!(session.n_answers(), 1);
+}

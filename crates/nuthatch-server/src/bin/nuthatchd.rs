@@ -80,9 +80,6 @@ impl From<ProcessError> for Failure {
 
 /// Sets the process up in memcached's order: limits, user, daemon, sockets, memory, pid file.
 fn run(options: Options) -> Result<u8, Failure> {
-    if let Some(what) = not_yet(&options) {
-        return Err(Failure::usage(format!("{what} is not supported by this build yet")));
-    }
     if options.store.huge_pages {
         limits::huge_pages().map_err(|message| Failure::of(message, exit::FAILURE))?;
     }
@@ -152,6 +149,9 @@ fn run(options: Options) -> Result<u8, Failure> {
         0 => None,
         secs => Some(Duration::from_secs(u64::from(secs))),
     };
+    if options.napi_ids > 0 && !bound.streams.iter().all(Bound::knows_napi_ids) {
+        return Err(Failure::of("-N <num_napi_ids> option not supported", exit::FAILURE));
+    }
     announce(&options, &bound);
     let places: Vec<Local> = bound.places().cloned().collect();
     let server = Server::builder()
@@ -162,6 +162,8 @@ fn run(options: Options) -> Result<u8, Failure> {
         .conn_limit(u64::from(options.conn_limit))
         .reject_above_limit(options.maxconns_fast)
         .reqs_per_event(options.reqs_per_event)
+        .memory_limit(options.read_buf_mem_limit)
+        .deal_by_queue(options.napi_ids > 0)
         .idle_timeout(idle_timeout)
         .protocol(options.protocol)
         .observer(Arc::new(logger.clone()))
@@ -219,16 +221,6 @@ fn run(options: Options) -> Result<u8, Failure> {
         _ => {}
     }
     Ok(exit::OK)
-}
-
-/// What is asked for, is read, and has no effect yet. Who gives it its effect takes it out here.
-fn not_yet(options: &Options) -> Option<&'static str> {
-    [
-        ("-N (--napi-ids)", options.napi_ids != 0),
-        ("-o read_buf_mem_limit", options.read_buf_mem_limit != 0),
-    ]
-    .into_iter()
-    .find_map(|(what, asked)| asked.then_some(what))
 }
 
 /// The sockets that the server has opened.

@@ -127,9 +127,9 @@ impl Engine {
         reply.stat("log_watcher_skipped", log.watcher_skipped);
         reply.stat("log_watcher_sent", log.watcher_sent);
         reply.stat("log_watchers", log.watchers);
-        // Connections go to the workers in turn; none is dealt out by its queue.
-        reply.stat("unexpected_napi_ids", 0);
-        reply.stat("round_robin_fallback", 0);
+        let server = server.unwrap_or_default();
+        reply.stat("unexpected_napi_ids", server.unexpected_napi_ids);
+        reply.stat("round_robin_fallback", server.round_robin_fallback);
         reply.stat("bytes", store.bytes);
         reply.stat("curr_items", store.curr_items);
         reply.stat("total_items", counters.total_items);
@@ -163,15 +163,14 @@ impl Engine {
         }
         // A connection's structure is as old as its connection.
         reply.stat("connection_structures", server.curr_connections);
-        // Answers are written into the second half of a pair of buffers. A process whose allocator
-        // fails ends: one that answers has seen none fail.
-        reply.stat("response_obj_oom", 0);
+        // Answers are written into the second half of a pair of buffers.
+        reply.stat("response_obj_oom", server.response_obj_oom);
         reply.stat("response_obj_count", server.buffers);
         reply.stat("response_obj_bytes", server.buffers * SEND_BYTES);
         reply.stat("read_buf_count", server.buffers);
         reply.stat("read_buf_bytes", server.buffers * RECV_BYTES);
         reply.stat("read_buf_bytes_free", server.buffers_free * RECV_BYTES);
-        reply.stat("read_buf_oom", 0);
+        reply.stat("read_buf_oom", server.read_buf_oom);
         reply.stat("reserved_fds", files_reserved(options.threads, 1));
     }
 

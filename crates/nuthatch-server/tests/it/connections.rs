@@ -221,3 +221,67 @@ fn observers_hear_of_every_connection_and_why_it_ended() {
     let all = heard.0.lock();
     assert_eq!(all.len(), 8, "each came and went once: {all:?}");
 }
+
+#[test]
+fn limited_memory_is_shared_out_between_workers() {
+    // 32 KiB for each of the 32 workers: a pair of buffers, and eight answers.
+    let limit = ["-p", "-1", "-t", "32", "-R", "500", "-o", "read_buf_mem_limit=1"];
+    let bare = Bare::start(&limit);
+    let connect = || Client::on(TcpStream::connect(bare.addresses()[0]).unwrap());
+    let mut client = connect();
+    const NO_MEMORY: &str = "SERVER_ERROR out of memory writing get response";
+    assert_eq!(client.ask(&format!("get{}", " a".repeat(9))), NO_MEMORY);
+    assert_eq!(client.ask(&format!("get{}", " a".repeat(8))), "END");
+    // Longer than what is looked up at a time, and in step afterwards.
+    assert_eq!(client.ask(&format!("get{}", " a".repeat(5000))), NO_MEMORY);
+    client.send("mn\r\n".repeat(8));
+    (0..8).for_each(|_| assert_eq!(client.line(), "MN"));
+    assert_eq!(client.number("response_obj_oom"), 2);
+    let mut greedy = connect();
+    greedy.send("mn\r\n".repeat(9));
+    assert_eq!(greedy.rest(), b"", "closed without a word");
+    assert_eq!(client.number("response_obj_oom"), 3);
+    assert_eq!(client.stat("stats settings", "read_buf_mem_limit"), "1048576");
+    // A value does not count, however large.
+    assert_eq!(client.set("a", &[b'x'; 900_000]), "STORED");
+    assert_eq!(client.get("a").unwrap().len(), 900_000);
+}
+
+#[test]
+fn who_sends_something_and_finds_no_buffer_is_closed() {
+    let bare = Bare::start(&["-p", "-1", "-t", "16", "-o", "read_buf_mem_limit=1"]);
+    let connect = || TcpStream::connect(bare.addresses()[0]).unwrap();
+    // 64 KiB for each of 16 workers: two pairs of buffers. So three on each is one too many; the
+    // workers take clients in turn.
+    let mut idle: Vec<TcpStream> = (0..16).map(|_| connect()).collect();
+    let mut half: Vec<TcpStream> = (0..48).map(|_| connect()).collect();
+    half.iter_mut().for_each(|socket| socket.write_all(b"set a 0 0 2\r\n").unwrap());
+    half.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+    let n_closed = |half: &mut Vec<TcpStream>| {
+        let is_closed = |socket: &mut TcpStream| match socket.read(&mut [0]) {
+            Ok(0) => true,
+            Ok(_) => panic!("nothing was to be said"),
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        };
+        half.iter_mut().map(is_closed).filter(|is_closed| *is_closed).count()
+    };
+    eventually("the last ones are closed", || n_closed(&mut half) >= 16);
+    assert_eq!(n_closed(&mut half), 16);
+    drop(half);
+    // Who sent nothing meanwhile is still there.
+    for socket in idle.drain(..) {
+        assert_eq!(Client::on(socket).ask("mn"), "MN");
+    }
+    assert_eq!(Client::on(connect()).number("read_buf_oom"), 16);
+}
+
+#[test]
+fn connections_without_a_queue_of_the_network_card_go_in_turn() {
+    let bare = Bare::start(&["-p", "-1", "-t", "2", "-N", "2"]);
+    let connect = || Client::on(TcpStream::connect(bare.addresses()[0]).unwrap());
+    let (mut one, mut other) = (connect(), connect());
+    assert_eq!((one.ask("mn"), other.ask("mn")), ("MN".to_owned(), "MN".to_owned()));
+    // Loopback is no card.
+    assert_eq!(one.number("round_robin_fallback"), 2);
+    assert_eq!(one.number("unexpected_napi_ids"), 0);
+}
