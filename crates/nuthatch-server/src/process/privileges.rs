@@ -222,6 +222,8 @@ mod filter {
         libc::SYS_membarrier,
         libc::SYS_mremap,
         libc::SYS_msync,
+        // A page that is given back under `-k`.
+        libc::SYS_munlock,
         libc::SYS_munmap,
         // Threads that begin and end, and signals.
         libc::SYS_exit,

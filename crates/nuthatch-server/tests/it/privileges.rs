@@ -60,6 +60,26 @@ fn all_threads_are_filtered_and_everything_is_served() {
 }
 
 #[test]
+fn memory_may_be_given_back_locked_or_not() {
+    if !IS_SUPPORTED {
+        return skip("there is no filter for this system");
+    }
+    for locked in [&[][..], &["-k"]] {
+        let daemon = start([&["-t", "1", "-o", "drop_privileges"], locked].concat());
+        let mut client = Client::of(&daemon);
+        for n in 0..40 {
+            assert_eq!(client.set(&format!("key{n}"), &vec![b'x'; 500_000]), "STORED");
+        }
+        assert_eq!(client.ask("cache_memlimit 8"), "OK");
+        eventually("pages are given back", || {
+            let bytes: u64 = client.stat("stats slabs", "total_malloced").parse().unwrap();
+            bytes <= 8 << 20
+        });
+        assert!(of_threads(daemon.pid(), "Seccomp:").iter().all(|mode| mode == "2"));
+    }
+}
+
+#[test]
 fn misbehaving_ends_the_process() {
     let args = ["-o", "relaxed_privileges"];
     let daemon = start(args);
