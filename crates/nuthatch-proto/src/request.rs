@@ -90,6 +90,7 @@ impl<'a> Request<'a> {
     }
 
     /// How many bytes of value belong to the request, for those that carry one.
+    #[inline]
     pub fn value_len(&self) -> Option<usize> {
         self.value().map(|value| value.len())
     }
@@ -112,6 +113,7 @@ impl<'a> Request<'a> {
         self
     }
 
+    #[inline]
     const fn value(&self) -> Option<&Value<'a>> {
         match self {
             Self::Set(Set { value, .. })

@@ -29,7 +29,9 @@ enum Refused {
     Handler(&'static str),
 }
 
+// Kept out of line: the steps of the text protocol are one function with the loop around them.
 impl<H: Handler> Session<H> {
+    #[inline(never)]
     pub(super) fn step_frame(&mut self, handler: &mut H) -> Step {
         let input = &self.recv[self.start..self.end];
         if input.is_empty() || input.len() < self.need {
@@ -119,6 +121,7 @@ impl<H: Handler> Session<H> {
         self.state = State::Skip(skip);
     }
 
+    #[inline(never)]
     pub(super) fn step_skip(&mut self) -> Step {
         let State::Skip(skip) = &mut self.state else {
             return Step::Starved;
@@ -150,6 +153,7 @@ impl<H: Handler> Session<H> {
         Step::Done
     }
 
+    #[inline(never)]
     pub(super) fn step_frame_body(&mut self, handler: &mut H) -> Step {
         let State::Body(body) = &mut self.state else {
             return Step::Starved;

@@ -420,6 +420,9 @@ impl<H: Handler> Session<H> {
     pub fn process(&mut self, handler: &mut H, budget: usize) -> Want {
         let mut scratch = Scratch::new();
         let mut left = budget.max(1);
+        if self.speaks == Speaks::Auto {
+            self.look_at_first();
+        }
         loop {
             match self.state {
                 State::Closing => return self.when_drained(Want::Close),
@@ -622,12 +625,9 @@ impl<H: Handler> Session<H> {
     /// Deals with what comes next.
     fn step(&mut self, handler: &mut H, scratch: &mut Scratch) -> Step {
         match &mut self.state {
-            State::Line => match self.speaks {
-                Speaks::Text if self.needs_login => self.step_login(handler),
-                Speaks::Text => self.step_line(handler, scratch),
-                Speaks::Binary => self.step_frame(handler),
-                Speaks::Auto => self.step_first(handler, scratch),
-            },
+            State::Line if self.speaks == Speaks::Binary => self.step_frame(handler),
+            State::Line if self.needs_login => self.step_login(handler),
+            State::Line => self.step_line(handler, scratch),
             State::Body(_) => self.step_body(handler, scratch),
             State::Skip(_) => self.step_skip(),
             State::Swallow { left, line, noreply } => {
@@ -655,13 +655,12 @@ impl<H: Handler> Session<H> {
 
     /// The first byte says what is spoken.
     #[cold]
-    fn step_first(&mut self, handler: &mut H, scratch: &mut Scratch) -> Step {
+    fn look_at_first(&mut self) {
         match self.recv[self.start..self.end].first() {
-            None => return Step::Starved,
+            None => {}
             Some(&REQUEST_MAGIC) => self.speaks = Speaks::Binary,
             Some(_) => self.speaks = Speaks::Text,
         }
-        self.step(handler, scratch)
     }
 
     fn step_login(&mut self, handler: &mut H) -> Step {
@@ -939,6 +938,7 @@ impl<H: Handler> Session<H> {
         Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context).error(line);
     }
 
+    #[inline]
     fn outcome(&mut self, outcome: Outcome) -> Step {
         if outcome != Outcome::Stream {
             self.feed = None;

@@ -72,6 +72,7 @@ pub(crate) enum Kind<'a> {
 }
 
 impl<'a> Context<'a> {
+    #[inline]
     pub(crate) const fn new(request: &Request<'a>, noreply: bool, line: &'a [u8]) -> Self {
         let kind = match request {
             Request::Get(_) => Kind::Retrieval(Retrieval { is_last: true }),
