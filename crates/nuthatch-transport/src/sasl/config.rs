@@ -205,7 +205,9 @@ impl Located {
     /// The same below another root.
     fn find_in(root: &Path, conf_path: Option<&OsStr>) -> Option<Self> {
         if let Some(conf_path) = conf_path {
-            let file = conf_path.as_bytes().split(|byte| *byte == b':').find_map(|part| {
+            let parts = conf_path.as_bytes().split(|byte| *byte == b':');
+            // An empty part would be the folder that the server happens to be in.
+            let file = parts.filter(|part| !part.is_empty()).find_map(|part| {
                 let path = Path::new(OsStr::from_bytes(part));
                 let inside = path.join(FILE_NAME);
                 [inside, path.to_owned()].into_iter().find(|path| path.is_file())
@@ -261,8 +263,15 @@ pub enum ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use parking_lot::Mutex;
+
     use super::*;
-    use crate::sasl::ScramHash;
+    use crate::{
+        sasl::{Realms, ScramHash, Step},
+        sasldb::Writer,
+    };
 
     #[test]
     fn the_tutorial_s_file() {
@@ -320,6 +329,38 @@ mod tests {
     }
 
     #[test]
+    fn both_databases_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("pwdb"), "sammy@vm:tea\n").unwrap();
+        let text = format!("mech_list: plain\nsasldb_path: {}\n", path("sasldb2").display());
+        let config = Config::parse(text.as_bytes()).unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let report = {
+            let heard = Arc::clone(&heard);
+            move |path: &Path, event: Result<usize, &FollowError>| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                heard.lock().push((name, event.ok()));
+            }
+        };
+        let builder = config.authenticator(Some(path("pwdb")), report);
+        let authenticator = builder.realms(Realms::named(b"vm")).build().unwrap();
+        let log_in = |message: &[u8]| {
+            let mut exchange = authenticator.exchange();
+            let Step::Work(job) = exchange.start(b"PLAIN", message) else { panic!() };
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 32);
+            matches!(exchange.finish(job.run(now)), Step::Done(_))
+        };
+        assert!(log_in(b"\0sammy\0tea") && !log_in(b"\0eve\0water"));
+        let expected = [("pwdb".to_owned(), Some(1)), ("sasldb2".to_owned(), None)];
+        assert_eq!(std::mem::take(&mut *heard.lock()), expected);
+        let database = Writer::new(false, 512).pair(b"eve\0vm\0userPassword", b"water").finish();
+        fs::write(path("sasldb2"), database).unwrap();
+        assert!(log_in(b"\0sammy\0tea") && log_in(b"\0eve\0water"));
+        assert_eq!(*heard.lock(), [("sasldb2".to_owned(), Some(1))]);
+    }
+
+    #[test]
     fn the_file_is_looked_for_where_memcached_does() {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
@@ -344,6 +385,8 @@ mod tests {
             assert_eq!(located.file(), Some(Path::new(&file)), "{value}");
             assert_eq!(located.shown(), Path::new(value));
         }
-        assert_eq!(conf("/nowhere").file(), None);
+        for nothing in ["/nowhere", "", ":"] {
+            assert_eq!(conf(nothing).file(), None);
+        }
     }
 }

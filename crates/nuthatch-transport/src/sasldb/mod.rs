@@ -124,4 +124,7 @@ fn key(user: &[u8], realm: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+pub(crate) use pages::tests::Writer;
+
+#[cfg(test)]
 mod tests;

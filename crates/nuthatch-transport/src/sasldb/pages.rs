@@ -302,7 +302,7 @@ const OVERFLOW: u8 = 7;
 const HASH: u8 = 13;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A file of one hash page, written the way Berkeley DB does it, on any kind of machine.

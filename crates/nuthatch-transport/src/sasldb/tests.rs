@@ -12,7 +12,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{pages::tests::Writer, *};
+use super::*;
 use crate::sasl::{Realms, Shape, is_password};
 
 /// Users as `name@realm` with their passwords, sorted.
@@ -142,6 +142,24 @@ fn a_real_database_of_5000_users_lists_the_same() {
     let Some(real) = Real::new(&path) else { return };
     real.compare(5000);
     println!("{} bytes", real.file().len());
+}
+
+/// The tutorial: no realm is named anywhere.
+#[test]
+fn the_host_s_name_is_the_realm() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sasldb2");
+    let Some(real) = Real::new(&path) else { return };
+    let mut set = Command::new("saslpasswd2");
+    set.args(["-a", "memcached", "-c", "-p", "-f"]).arg(real.path).arg("sammy");
+    let mut set = set.stdin(Stdio::piped()).spawn().unwrap();
+    set.stdin.take().unwrap().write_all(b"S3cretPw").unwrap();
+    assert!(set.wait().unwrap().success());
+    let database = Sasldb::follow(&path, |event| assert_eq!(event, Ok(1)));
+    let name = Name::parse(b"sammy", &Realms::of_host()).unwrap();
+    let mut found = Found::default();
+    database.find(&name, SystemTime::UNIX_EPOCH, &mut found);
+    assert!(is_password(found.credentials(), Shape::Plain, b"S3cretPw"));
 }
 
 /// What a machine of the other byte order has written, made by Berkeley DB itself.
