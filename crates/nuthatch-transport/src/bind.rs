@@ -395,6 +395,24 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn a_mark_is_set_or_is_an_error() {
+        let options = BindOptions::default().mark(Some(7));
+        match bind(&parse("127.0.0.1:0"), 0, options) {
+            Ok(bound) => {
+                let ListeningSocket::Tcp(listener) = &bound[0].socket else { panic!("TCP") };
+                let mark = |socket: &TcpListener| socket2::SockRef::from(socket).mark().unwrap();
+                assert_eq!(mark(listener), 7);
+            }
+            // It takes a capability.
+            Err(error) => {
+                assert_eq!(error.io().kind(), io::ErrorKind::PermissionDenied);
+                assert!(error.to_string().starts_with("sock_cookie_id 7: "), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn a_name_without_an_address_is_an_error() {
         let error = bind(&parse("no-such-host.invalid:0"), 0, BindOptions::default()).unwrap_err();
         assert!(matches!(&error, BindError::Lookup { host, .. } if host == "no-such-host.invalid"));

@@ -2,7 +2,7 @@
 //! of one's own can do besides answering at once.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -11,11 +11,12 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use nuthatch_server::proto::types::ItemFlags;
+use nuthatch_server::proto::udp::request_header;
 use nuthatch_server::proto::{
     Admin, Fed, Feed, Handler, Later, Outcome, Output, Pinned, Reply, Request,
     SEND_QUEUE_BYTES_MAX, Sink,
 };
-use nuthatch_server::transport::{BindOptions, ListenAddr, Local, bind};
+use nuthatch_server::transport::{BindOptions, ListenAddr, Local, bind, bind_udp};
 use nuthatch_server::{End, Server, Stop};
 
 use crate::support::{Client, eventually};
@@ -33,7 +34,8 @@ struct Shared {
 }
 
 /// `get KEY` is answered by whoever has the duty; `version` at once; `verbosity N` sends N lines
-/// of 100 bytes, 0 of them being an endless stream; `shutdown` listens and is never told anything.
+/// of 100 bytes, 0 of them being an endless stream; `shutdown` listens and is never told anything;
+/// `delete` is a bug.
 struct Slow(Arc<Shared>);
 
 enum NoPin {}
@@ -75,6 +77,7 @@ impl Handler for Slow {
                 self.0.n_feeds.fetch_add(1, SeqCst);
                 reply.feed(Lines { shared: Arc::clone(&self.0), left: 0, total: u32::MAX })
             }
+            Request::Delete(_) => panic!("a handler that fails"),
             _ => {
                 reply.line("VERSION 1");
                 Outcome::Done
@@ -128,6 +131,7 @@ impl Drop for Lines {
 /// A server with such handlers, on one worker, so that whoever holds it up holds up everybody.
 struct Running {
     address: SocketAddr,
+    udp_address: SocketAddr,
     shared: Arc<Shared>,
     duties: mpsc::Receiver<(String, Later<NoPin>)>,
     stop: Stop,
@@ -139,6 +143,8 @@ impl Running {
         let list = ListenAddr::parse_list("127.0.0.1:0").unwrap();
         let bound = bind(&list, 0, BindOptions::default()).unwrap();
         let Local::Tcp(address) = *bound[0].local() else { panic!("a TCP address was asked for") };
+        let udp = bind_udp(&list, 0, NonZeroUsize::MIN, BindOptions::default()).unwrap();
+        let Local::Udp(udp_address) = *udp[0].local() else { panic!("a UDP address") };
         let (sender, duties) = mpsc::channel();
         let shared = Arc::new(Shared {
             duties: sender,
@@ -147,13 +153,14 @@ impl Running {
             fed: AtomicUsize::new(0),
             is_woken: AtomicBool::new(false),
         });
-        let server = Server::builder().listen(bound).threads(NonZeroUsize::MIN).build();
+        let server =
+            Server::builder().listen(bound).listen_udp(udp).threads(NonZeroUsize::MIN).build();
         let stop = server.stop();
         let for_handlers = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             server.run(move || Slow(Arc::clone(&for_handlers)), std::future::pending()).unwrap();
         });
-        Self { address, shared, duties, stop, thread: Some(thread) }
+        Self { address, udp_address, shared, duties, stop, thread: Some(thread) }
     }
 
     fn connect(&self) -> Client<TcpStream> {
@@ -329,4 +336,56 @@ fn a_feed_with_nothing_to_say_ends_with_its_client() {
     assert_eq!(server.shared.n_dropped.load(SeqCst), 0);
     drop(client);
     eventually("the feed is gone", || server.shared.n_dropped.load(SeqCst) == 1);
+}
+
+#[test]
+fn datagrams_wait_for_their_answers_apart() {
+    let server = Running::start();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.udp_address).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let send = |id: u16, request: &str| {
+        socket.send(&[&request_header(id)[..], request.as_bytes()].concat()).unwrap();
+    };
+    let hears = |id: u16, answer: &str| {
+        let mut datagram = [0; 1500];
+        let len = socket.recv(&mut datagram).expect("an answer");
+        let expected = [&request_header(id)[..], answer.as_bytes()].concat();
+        assert_eq!(String::from_utf8_lossy(&datagram[..len]), String::from_utf8_lossy(&expected));
+    };
+    send(1, "get one\r\nversion\r\n");
+    let first = server.duty();
+    send(2, "version\r\n");
+    hears(2, "VERSION 1\r\n");
+    send(3, "get three\r\n");
+    drop(server.duty());
+    hears(3, "SERVER_ERROR no answer\r\n");
+    std::thread::spawn(|| answer(first.1, "first")).join().unwrap();
+    hears(1, "VALUE k 0 5\r\nfirst\r\nEND\r\nVERSION 1\r\n");
+
+    // What listens for ever is not for datagrams.
+    send(4, "shutdown\r\n");
+    hears(4, "SERVER_ERROR not available over UDP\r\n");
+    eventually("the feed is gone", || server.shared.n_dropped.load(SeqCst) == 1);
+
+    // A handler that fails takes its datagram with it, and nothing else.
+    send(5, "delete a\r\n");
+    send(6, "version\r\n");
+    hears(6, "VERSION 1\r\n");
+
+    // So many wait, and no more.
+    let mut duties = Vec::new();
+    for id in 0..64 {
+        send(id, "get a\r\n");
+        duties.push(server.duty());
+    }
+    send(64, "get a\r\n");
+    hears(64, "SERVER_ERROR too many requests waiting\r\n");
+    drop(server.duty());
+    drop(duties.pop());
+    hears(63, "SERVER_ERROR no answer\r\n");
+    send(65, "get a\r\n");
+    let last = server.duty();
+    drop(last);
+    hears(65, "SERVER_ERROR no answer\r\n");
 }
