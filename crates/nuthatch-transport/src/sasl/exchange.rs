@@ -11,7 +11,14 @@
 //! `Empty` is a login whose first message had no data; the client gets an empty challenge and sends
 //! it then. SCRAM's second `Work` is left out where keys are stored: nothing is to be hashed.
 
-use std::{fmt, mem, sync::Arc, time::SystemTime};
+use std::{
+    fmt, mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
 
 use base64ct::{Base64, Encoding};
 use subtle::Choice;
@@ -41,6 +48,8 @@ struct Inner {
     realms: Realms,
     iterations: u32,
     decoys: Decoys,
+    /// How many jobs have been given out: the last one's number.
+    n_jobs: AtomicU64,
 }
 
 impl Authenticator {
@@ -61,7 +70,7 @@ impl Authenticator {
 
     /// A login that has not begun.
     pub fn exchange(&self) -> Exchange {
-        Exchange { authenticator: self.clone(), state: State::Idle, n_jobs: 0 }
+        Exchange { authenticator: self.clone(), state: State::Idle, job: 0 }
     }
 }
 
@@ -118,7 +127,9 @@ impl Builder {
         let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *secret).map_err(|_| SaslError::NoRandom)?;
         let decoys = Decoys { secret };
-        Ok(Authenticator(Arc::new(Inner { store, mechanisms, list, realms, iterations, decoys })))
+        let n_jobs = AtomicU64::new(0);
+        let inner = Inner { store, mechanisms, list, realms, iterations, decoys, n_jobs };
+        Ok(Authenticator(Arc::new(inner)))
     }
 }
 
@@ -132,8 +143,9 @@ impl Builder {
 pub struct Exchange {
     authenticator: Authenticator,
     state: State,
-    /// How many jobs have been given out: results of older ones do not count.
-    n_jobs: u32,
+    /// The number of the job that is out. No other has it, on whichever connection: a result that
+    /// comes late, or to the wrong connection, logs nobody in.
+    job: u64,
 }
 
 /// What to do next.
@@ -246,7 +258,7 @@ impl Exchange {
 
     /// Goes on with a job's result. One that is not of the job last given out is refused.
     pub fn finish(&mut self, worked: Worked) -> Step {
-        if !matches!(self.state, State::Working) || worked.number != self.n_jobs {
+        if !matches!(self.state, State::Working) || worked.number != self.job {
             return Step::Refused(Refusal::Malformed);
         }
         self.state = State::Idle;
@@ -337,9 +349,9 @@ impl Exchange {
 
     fn work(&mut self, task: Task) -> Step {
         self.state = State::Working;
-        self.n_jobs = self.n_jobs.wrapping_add(1);
         let authenticator = self.authenticator.clone();
-        Step::Work(Job { authenticator, number: self.n_jobs, task })
+        self.job = authenticator.0.n_jobs.fetch_add(1, Relaxed) + 1;
+        Step::Work(Job { authenticator, number: self.job, task })
     }
 }
 
@@ -348,7 +360,7 @@ impl Exchange {
 #[must_use = "the login waits for it"]
 pub struct Job {
     authenticator: Authenticator,
-    number: u32,
+    number: u64,
     task: Task,
 }
 
@@ -356,7 +368,7 @@ pub struct Job {
 #[derive(Debug)]
 #[must_use = "the login waits for it"]
 pub struct Worked {
-    number: u32,
+    number: u64,
     outcome: Result<Outcome, Refusal>,
 }
 

@@ -168,6 +168,13 @@ fn jobs_of_another_login_do_not_count() {
     assert!(matches!(exchange.finish(wrong.run(now)), Step::Refused(Refusal::Malformed)));
     let Step::Work(job) = exchange.start(b"PLAIN", b"\0sammy\0S3cretPw") else { panic!() };
     assert!(matches!(exchange.finish(job.run(now)), Step::Done(_)));
+
+    let (mut one, mut other) = (authenticator.exchange(), authenticator.exchange());
+    let Step::Work(right) = one.start(b"PLAIN", b"\0sammy\0S3cretPw") else { panic!() };
+    let Step::Work(_) = other.start(b"PLAIN", b"\0sammy\0wrong") else { panic!() };
+    let right = right.run(now);
+    assert!(matches!(other.finish(right), Step::Refused(Refusal::Malformed)));
+    assert!(one.is_working());
 }
 
 /// The salt and the iterations of a challenge, and how many jobs it took to be refused.
