@@ -176,12 +176,7 @@ fn run(options: Options) -> Result<u8, Failure> {
     if let Some(path) = std::env::var_os(ports::FILE_VARIABLE).map(PathBuf::from) {
         ports::write(&path, &places).map_err(Failure::system)?;
     }
-    if let Some(detached) = detached {
-        detached.ready(options.verbosity > 0 || logfile.is_some())?;
-    }
-    if let Some(logfile) = logfile {
-        logfile.redirect().map_err(Failure::system)?;
-    }
+    let keep_output = options.verbosity > 0 || logfile.is_some();
     let keep = options
         .drop_privileges
         .then(|| Keep::NOTHING.reading(passwords.is_some()).removing(options.pidfile.is_some()));
@@ -195,18 +190,29 @@ fn run(options: Options) -> Result<u8, Failure> {
         engine = engine.passwords(passwords.clone());
     }
     let engine = engine.build(store);
-    let mut served = Ok(());
+    let begin = || -> Result<(), Failure> {
+        if let Some(keep) = keep {
+            privileges::give_up(keep).map_err(|error| Failure::of(error, exit::FAILURE))?;
+        }
+        if let Some(logfile) = logfile {
+            logfile.redirect().map_err(Failure::system)?;
+        }
+        // Nothing can go wrong any more: whoever waits may know.
+        if let Some(detached) = detached {
+            detached.ready(keep_output)?;
+        }
+        notifier.ready();
+        Ok(())
+    };
+    let mut begun = Ok(());
     let stop = server.stop();
     let until = async {
         // Everything is there now: threads, listeners, and whoever catches signals.
         let caught = Signals::catch(held);
-        if let Some(keep) = keep {
-            served = privileges::give_up(keep);
-            if served.is_err() {
-                return;
-            }
+        begun = begin();
+        if begun.is_err() {
+            return;
         }
-        notifier.ready();
         match caught {
             Some(signals) => stop.stop(signals.wait(passwords.as_ref(), &notifier).await),
             None => std::future::pending().await,
@@ -214,7 +220,7 @@ fn run(options: Options) -> Result<u8, Failure> {
     };
     server.run(move || engine.clone(), until).map_err(Failure::system)?;
     notifier.stopping();
-    served.map_err(|error| Failure::of(error, exit::FAILURE))?;
+    begun?;
     match stop.end() {
         Some(End::Graceful) => eprintln!("Gracefully stopping"),
         _ if log::level() > 0 => eprintln!("Exiting normally"),

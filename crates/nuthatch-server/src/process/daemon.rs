@@ -49,6 +49,8 @@ pub enum Launch {
 pub struct Detached {
     /// Write end of the pipe on which the first process waits.
     pipe: File,
+    /// `/dev/null`, open while files may still be opened.
+    null: File,
 }
 
 /// Turns this program into a daemon.
@@ -82,14 +84,7 @@ impl Detached {
     ///
     /// [`ProcessError::System`] when the streams cannot be redirected.
     pub fn ready(self, keep_output: bool) -> Result<(), ProcessError> {
-        let Self { mut pipe } = self;
-        // The first process may have been killed meanwhile; the daemon serves all the same.
-        let _ = pipe.write_all(&[READY]);
-        let null = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(|error| ProcessError::system("failed to open /dev/null", error))?;
+        let Self { mut pipe, null } = self;
         let redirect = || {
             dup2_stdin(null.as_fd())?;
             if !keep_output {
@@ -100,7 +95,10 @@ impl Detached {
         };
         redirect().map_err(|error: nix::Error| {
             ProcessError::system("failed to redirect the standard streams", error)
-        })
+        })?;
+        // The first process may have been killed meanwhile; the daemon serves all the same.
+        let _ = pipe.write_all(&[READY]);
+        Ok(())
     }
 }
 
@@ -144,7 +142,12 @@ fn detach(stay: bool) -> Result<Detached, ProcessError> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(|error| ProcessError::system("failed to daemonize", error))?;
-    Ok(Detached { pipe: File::from(pipe) })
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(|error| ProcessError::system("failed to open /dev/null", error))?;
+    Ok(Detached { pipe: File::from(pipe), null })
 }
 
 /// What the daemon writes when it serves.

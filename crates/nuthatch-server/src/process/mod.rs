@@ -1,13 +1,13 @@
 //! What makes a program a well-behaved daemon: resource limits, the user to run as, going to the
 //! background, the pid file, the port file.
 //!
-//! Each step is a function that `nuthatchd` calls once, before the first thread exists; the order
-//! matters and is this:
+//! Each step is a function that `nuthatchd` calls once, all but the last before the first worker
+//! exists; the order matters and is this:
 //!
 //! 1. [`daemon::launch`] with `-d`: the program starts itself again and waits until that second
 //!    process is ready, so that every error below still reaches the terminal and the exit code;
-//! 2. [`logfile::LogFile::open`], then [`limits::allow_core_dumps`] (`-r`) and [`limits::raise_open_files`] (`-c`), which may need
-//!    root;
+//! 2. [`logfile::LogFile::open`], then [`limits::allow_core_dumps`] (`-r`) and
+//!    [`limits::raise_open_files`] (`-c`), which may need root;
 //! 3. bind the TCP listeners: low ports may need root;
 //! 4. [`user::switch`] (`-u`);
 //! 5. bind the Unix socket, so that its file belongs to that user, as in memcached;
@@ -16,10 +16,9 @@
 //! 7. the store, then [`limits::lock_memory`] (`-k`), then threads; then
 //!    [`pidfile::PidFile::write`] (`-P`) and [`ports::write`], which tell others that the sockets
 //!    are open;
-//! 8. [`logfile::LogFile::redirect`];
-//! 9. [`daemon::Detached::ready`]: the first process ends with exit code 0;
-//! 10. [`privileges::give_up`] (`-o drop_privileges`), from inside the running server, when all its
-//!     threads are there, and [`notify::Notifier::ready`].
+//! 8. from inside the running server, when all its threads are there: [`privileges::give_up`]
+//!    (`-o drop_privileges`), [`logfile::LogFile::redirect`], [`daemon::Detached::ready`], by which
+//!    the first process ends with exit code 0, and [`notify::Notifier::ready`].
 //!
 //! Safe code only: `fork` and `exec` come from [`std::process`], the rest from `nix`.
 

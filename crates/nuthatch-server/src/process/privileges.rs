@@ -198,6 +198,8 @@ mod filter {
         libc::SYS_sendto,
         libc::SYS_shutdown,
         libc::SYS_close,
+        libc::SYS_dup,
+        libc::SYS_dup3,
         libc::SYS_getpeername,
         libc::SYS_getsockname,
         libc::SYS_getsockopt,
@@ -254,6 +256,8 @@ mod filter {
         libc::SYS_uname,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_arch_prctl,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_dup2,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_epoll_wait,
         #[cfg(target_arch = "x86_64")]

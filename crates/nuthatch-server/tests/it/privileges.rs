@@ -80,6 +80,22 @@ fn memory_may_be_given_back_locked_or_not() {
 }
 
 #[test]
+fn a_daemon_is_filtered_when_its_first_process_ends() {
+    if !IS_SUPPORTED {
+        return skip("there is no filter for this system");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pidfile = folder.path().join("pid");
+    let output = run(&["-d", "-p", "-1", "-o", "drop_privileges", "-P", pidfile.to_str().unwrap()]);
+    assert!(output.status.success());
+    let pid = fs::read_to_string(&pidfile).unwrap().trim_end().parse().unwrap();
+    let modes = of_threads(pid, "Seccomp:");
+    signal(pid, Signal::SIGTERM);
+    assert!(modes.iter().all(|mode| mode == "2"), "{modes:?}");
+    eventually("the pid file is removed", || !pidfile.exists());
+}
+
+#[test]
 fn misbehaving_ends_the_process() {
     let args = ["-o", "relaxed_privileges"];
     let daemon = start(args);
