@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuthatch_proto::client::Limits;
+use nuthatch_transport::tls::ClientTls;
 use nuthatch_transport::{ConnectAddr, Stream};
 use nuthatch_types::limits::VALUE_LEN_WIRE_MAX;
 use tokio::sync::mpsc;
@@ -36,6 +37,7 @@ pub struct Builder {
     timeout: Duration,
     queue_len: usize,
     value_bytes_max: usize,
+    tls: Option<ClientTls>,
 }
 
 impl Default for Builder {
@@ -45,6 +47,7 @@ impl Default for Builder {
             timeout: TIMEOUT_DEFAULT,
             queue_len: QUEUE_LEN_DEFAULT,
             value_bytes_max: Limits::default().value_bytes_max,
+            tls: None,
         }
     }
 }
@@ -82,6 +85,24 @@ impl Builder {
         self
     }
 
+    /// Connects with TLS, to TCP addresses; a Unix socket stays plain. Without this nothing is
+    /// encrypted.
+    ///
+    /// ```no_run
+    /// use nuthatch_client::{Client, tls::ClientTls};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tls = ClientTls::builder().roots("/etc/ssl/our-own-ca.pem").build()?;
+    /// let cache = Client::builder().tls(tls).connect("cache.example:11211").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Connects to `host[:port]` (port 11211 where none is given; an IPv6 address with a port has
     /// brackets) or to a Unix socket, whose path begins with `/` or `unix:`.
     ///
@@ -92,15 +113,22 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::is_connect`] for an address that is none, for what the resolver or the system said,
-    /// and for the time limit.
+    /// [`Error::is_connect`] for an address that is none, for what the resolver, the system or TLS
+    /// said, and for the time limit.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime, or in one without I/O or time.
     pub async fn connect(&self, address: &str) -> Result<Client, Error> {
         let address: ConnectAddr = address.parse().map_err(Kind::Address)?;
-        let stream = time::timeout(self.connect_timeout, Stream::connect(&address))
+        let connect = async {
+            let stream = Stream::connect(&address).await?;
+            match (&self.tls, &address) {
+                (Some(tls), ConnectAddr::Tcp { host, .. }) => Ok(tls.connect(stream, host).await?),
+                _ => Ok(stream),
+            }
+        };
+        let stream = time::timeout(self.connect_timeout, connect)
             .await
             .map_err(|_| Kind::Timeout(Stage::Connect))?
             .map_err(Kind::Connect)?;

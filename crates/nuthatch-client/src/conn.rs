@@ -125,6 +125,8 @@ impl Task {
                 Poll::Pending => break,
             }
         }
+        // Over TLS something may wait for the kernel to take it; then this wakes the task.
+        let _ = self.stream.poll_flush(cx)?;
         Ok(())
     }
 

@@ -15,4 +15,5 @@ pub use bytes::Bytes;
 pub use client::Client;
 pub use error::Error;
 pub use item::{Item, Stats, StoreOptions};
+pub use nuthatch_transport::tls;
 pub use nuthatch_types as types;

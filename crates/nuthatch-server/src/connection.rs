@@ -295,15 +295,14 @@ impl<H: Handler> Connection<H> {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let n_slices = self.session.transmit(&mut slices);
             if n_slices == 0 {
-                return Poll::Ready(Ok(()));
+                return match self.stream.poll_flush(cx) {
+                    Poll::Pending => self.poll_stall(cx).map(Err),
+                    done => done,
+                };
             }
             let n = match self.stream.poll_write(cx, &slices[..n_slices])? {
                 Poll::Ready(n) => n,
-                Poll::Pending if self.session.has_feed() => {
-                    ready!(self.poll_timer(cx, STALL_MAX));
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.poll_stall(cx).map(Err),
             };
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -312,6 +311,14 @@ impl<H: Handler> Connection<H> {
             self.session.sent(n);
             self.worker.tally().bytes_written.add(n as u64);
         }
+    }
+
+    /// Whether a client has taken nothing of a feed for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if !self.session.has_feed() {
+            return Poll::Pending;
+        }
+        self.poll_timer(cx, STALL_MAX).map(|()| io::ErrorKind::TimedOut.into())
     }
 
     /// The client sends no more, but answers are owed to it.

@@ -30,6 +30,34 @@ pub struct ListenAddr {
     pub protocol: Option<ListenProtocol>,
     /// What `tag[…]` says, 1 to 8 bytes: a name that the connections made there bear.
     pub tag: Option<Arc<str>>,
+    /// What `notls:` and its like say; `None` leaves it to the server.
+    pub tls: Option<ListenTls>,
+}
+
+/// What a listener can be told about TLS. Only a server that has TLS can honour it; who has none
+/// refuses such an address with [`AddrError::TlsOnly`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ListenTls {
+    /// `notls:`, none.
+    Off,
+    /// `btls:`, without asking clients for a certificate.
+    Basic,
+    /// `mtls:`, with a certificate from every client.
+    Mutual,
+}
+
+impl ListenTls {
+    const ALL: [Self; 3] = [Self::Off, Self::Basic, Self::Mutual];
+
+    /// Its word in an address.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Off => "notls",
+            Self::Basic => "btls",
+            Self::Mutual => "mtls",
+        }
+    }
 }
 
 /// A place to listen at.
@@ -62,11 +90,11 @@ pub enum ListenProtocol {
 impl ListenAddr {
     /// Every address of the machine, on the default port: what a server without `-l` listens at.
     pub const ANY: Self =
-        Self { place: Place::Tcp { host: None, port: None }, protocol: None, tag: None };
+        Self { place: Place::Tcp { host: None, port: None }, protocol: None, tag: None, tls: None };
 
     /// A Unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Self { place: Place::Unix(path.into()), protocol: None, tag: None }
+        Self { place: Place::Unix(path.into()), protocol: None, tag: None, tls: None }
     }
 
     /// Reads a list as `-l` takes it: entries separated by `,` or `;`, empty ones passed over.
@@ -83,11 +111,12 @@ impl FromStr for ListenAddr {
     type Err = AddrError;
 
     fn from_str(entry: &str) -> Result<Self, AddrError> {
-        for prefix in ["notls", "btls", "mtls"] {
-            if entry.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(':')) {
-                return Err(AddrError::TlsOnly { prefix });
-            }
-        }
+        let prefixed =
+            |tls: ListenTls| Some((tls, entry.strip_prefix(tls.prefix())?.strip_prefix(':')?));
+        let (tls, entry) = match ListenTls::ALL.into_iter().find_map(prefixed) {
+            Some((tls, rest)) => (Some(tls), rest),
+            None => (None, entry),
+        };
         let (protocol, rest) = match entry.strip_prefix("proto[") {
             Some(rest) => {
                 let (name, rest) = enclosed(rest, ']')
@@ -112,13 +141,18 @@ impl FromStr for ListenAddr {
             None => (None, rest),
         };
         let place = match unix_path(rest) {
-            Some(path) => Place::Unix(path.to_owned()),
+            Some(path) => {
+                if let Some(tls @ (ListenTls::Basic | ListenTls::Mutual)) = tls {
+                    return Err(AddrError::TlsOnUnix { prefix: tls.prefix() });
+                }
+                Place::Unix(path.to_owned())
+            }
             None => {
                 let (host, port) = host_and_port(rest)?;
                 Place::Tcp { host: (host != "*").then(|| host.to_owned()), port }
             }
         };
-        Ok(Self { place, protocol, tag })
+        Ok(Self { place, protocol, tag, tls })
     }
 }
 
@@ -254,6 +288,12 @@ pub enum AddrError {
         /// The prefix.
         prefix: &'static str,
     },
+    /// TLS where there is none.
+    #[error("'{prefix}' needs a TCP address: Unix sockets are always plain")]
+    TlsOnUnix {
+        /// The prefix.
+        prefix: &'static str,
+    },
     /// A tag without its end.
     #[error("Invalid tag in socket config: \"{spec}\"")]
     Tag {
@@ -341,7 +381,7 @@ mod tests {
 
     fn tcp(host: &str, port: Option<u16>) -> ListenAddr {
         let host = (host != "*").then(|| host.to_owned());
-        ListenAddr { place: Place::Tcp { host, port }, protocol: None, tag: None }
+        ListenAddr { place: Place::Tcp { host, port }, protocol: None, tag: None, tls: None }
     }
 
     #[test]
@@ -433,14 +473,26 @@ mod tests {
     }
 
     #[test]
-    fn tls_needs_tls() {
-        let error = |text: &str| text.parse::<ListenAddr>().unwrap_err().to_string();
-        for prefix in ["notls", "btls", "mtls"] {
-            assert_eq!(
-                error(&format!("{prefix}:127.0.0.1")),
-                format!("'{prefix}' option is valid only when SSL is enabled")
-            );
+    fn tls_is_said_first() {
+        let tls = |text: &str| {
+            let ListenAddr { place, tag, tls, .. } = text.parse().unwrap();
+            (place, tag.as_deref().map(str::to_owned), tls)
+        };
+        let place = tcp("h", Some(5)).place;
+        for said in ListenTls::ALL {
+            let text = format!("{}:proto[ascii]:tag[t]:h:5", said.prefix());
+            assert_eq!(tls(&text), (place.clone(), Some("t".to_owned()), Some(said)));
         }
+        assert_eq!(tls("h:5"), (place, None, None));
+        // A host may be called so.
+        assert_eq!(tls("mtls.example"), (tcp("mtls.example", None).place, None, None));
+        assert_eq!(tls("notls:/run/x").2, Some(ListenTls::Off));
+        let error = "mtls:/run/x".parse::<ListenAddr>().unwrap_err();
+        assert_eq!(error, AddrError::TlsOnUnix { prefix: "mtls" });
+        assert_eq!(
+            AddrError::TlsOnly { prefix: "btls" }.to_string(),
+            "'btls' option is valid only when SSL is enabled"
+        );
     }
 
     #[test]

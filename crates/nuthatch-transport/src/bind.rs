@@ -13,7 +13,7 @@ use std::{
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{ListenAddr, ListenProtocol, Listener, Local, Place, napi};
+use crate::{ListenAddr, ListenProtocol, ListenTls, Listener, Local, Place, napi};
 
 /// What all sockets of one server share.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,7 @@ pub struct Bound {
     pub(crate) local: Local,
     pub(crate) protocol: Option<ListenProtocol>,
     pub(crate) tag: Option<Arc<str>>,
+    pub(crate) tls: Option<ListenTls>,
 }
 
 #[derive(Debug)]
@@ -93,6 +94,11 @@ impl Bound {
             ListeningSocket::Tcp(socket) => napi::incoming(socket).is_ok(),
             ListeningSocket::Unix(_) => true,
         }
+    }
+
+    /// What its address says about TLS.
+    pub fn tls(&self) -> Option<ListenTls> {
+        self.tls
     }
 
     /// Hands the socket to the tokio runtime it is called in.
@@ -127,9 +133,10 @@ pub fn bind(
     options: BindOptions,
 ) -> Result<Vec<Bound>, BindError> {
     let mut bound = Vec::new();
-    for ListenAddr { place, protocol, tag } in addresses {
+    for ListenAddr { place, protocol, tag, tls } in addresses {
         let mut push = |socket, local| {
-            bound.push(Bound { socket, local, protocol: *protocol, tag: tag.clone() });
+            let tag = tag.clone();
+            bound.push(Bound { socket, local, protocol: *protocol, tag, tls: *tls });
         };
         match place {
             Place::Tcp { host, port } => {

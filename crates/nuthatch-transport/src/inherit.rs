@@ -112,7 +112,7 @@ impl Inherited {
     }
 
     fn push(&mut self, socket: ListeningSocket, local: Local) {
-        self.streams.push(Bound { socket, local, protocol: None, tag: None });
+        self.streams.push(Bound { socket, local, protocol: None, tag: None, tls: None });
     }
 }
 

@@ -12,10 +12,11 @@ pub mod passwords;
 pub mod sasl;
 pub mod sasldb;
 mod stream;
+pub mod tls;
 mod udp;
 
 // The public interface.
-pub use addr::{AddrError, ConnectAddr, ListenAddr, ListenProtocol, Local, Place};
+pub use addr::{AddrError, ConnectAddr, ListenAddr, ListenProtocol, ListenTls, Local, Place};
 pub use bind::{BindError, BindOptions, Bound, bind};
 pub use inherit::{InheritError, Inherited, has_inherited, inherited};
 pub use listener::{Accepted, Listener};

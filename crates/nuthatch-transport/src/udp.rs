@@ -88,7 +88,7 @@ pub fn bind_udp(
     options: BindOptions,
 ) -> Result<Vec<BoundUdp>, BindError> {
     let mut bound = Vec::new();
-    for ListenAddr { place, protocol, tag } in addresses {
+    for ListenAddr { place, protocol, tag, .. } in addresses {
         let Place::Tcp { host, port } = place else { continue };
         each_address(host.as_deref(), port.unwrap_or(default_port), |address| {
             let sockets = share(address, sockets_each, options)?;

@@ -85,6 +85,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("tokio", &[TRANSPORT, SERVER, CLIENT, "nuthatch-examples"]),
     ("rustls", &[TRANSPORT]),
     ("tokio-rustls", &[TRANSPORT]),
+    ("rustls-native-certs", &[TRANSPORT]),
     ("sasl", &[TRANSPORT]),
     ("anyhow", &["xtask", "nuthatch-examples"]),
 ];

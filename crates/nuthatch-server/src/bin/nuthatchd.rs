@@ -17,8 +17,8 @@ use nuthatch_server::store::types::limits::PAGE_BYTES;
 use nuthatch_server::store::{Automove, Cause, Store};
 use nuthatch_server::transport::passwords::Passwords;
 use nuthatch_server::transport::{
-    BindOptions, Bound, BoundUdp, Inherited, ListenAddr, ListenProtocol, Local, Place, bind,
-    bind_udp, has_inherited, inherited,
+    AddrError, BindOptions, Bound, BoundUdp, Inherited, ListenAddr, ListenProtocol, Local, Place,
+    bind, bind_udp, has_inherited, inherited,
 };
 use nuthatch_server::{End, Engine, Logger, Server, log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -266,6 +266,9 @@ fn listen(options: &Options) -> Result<Sockets, Failure> {
         (None, None) => LISTEN_DEFAULT,
     };
     let mut addresses = ListenAddr::parse_list(list).map_err(Failure::usage)?;
+    if let Some(tls) = addresses.iter().find_map(|address| address.tls) {
+        return Err(Failure::usage(AddrError::TlsOnly { prefix: tls.prefix() }));
+    }
     if options.auth_file.is_some() {
         text_only(&mut addresses)?;
     }

@@ -1,12 +1,14 @@
 //! Whole connections, over loopback and Unix sockets.
 
 mod libsasl;
+mod tls;
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io::{self, IoSlice, Read},
     os::fd::AsFd,
     path::Path,
+    task::Poll,
     thread,
 };
 
@@ -31,25 +33,13 @@ async fn pair(listener: &Listener, address: &ConnectAddr) -> (Stream, Stream) {
     (client, server)
 }
 
-async fn write_all(stream: &Stream, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        stream.writable().await.unwrap();
-        match stream.try_write_vectored(&[IoSlice::new(bytes)]) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
-        }
-    }
-}
-
-async fn read_to_end(stream: &Stream) -> Vec<u8> {
+async fn read_to_end(stream: &mut Stream) -> Vec<u8> {
     let mut all = Vec::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
-        stream.readable().await.unwrap();
-        match stream.try_read(&mut buffer) {
-            Ok(0) => return all,
-            Ok(n) => all.extend_from_slice(&buffer[..n]),
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        match stream.read(&mut buffer).await.unwrap() {
+            0 => return all,
+            n => all.extend_from_slice(&buffer[..n]),
         }
     }
 }
@@ -71,26 +61,27 @@ fn a_megabyte_arrives_whole_over_every_kind_of_socket() {
         let (bound, address) = bound(&address);
         let got = block_on(async {
             let listener = bound.into_listener().unwrap();
-            let (client, server) = pair(&listener, &address).await;
+            let (mut client, mut server) = pair(&listener, &address).await;
             let write = async {
-                write_all(&client, &data).await;
+                client.write_all(&data).await.unwrap();
                 drop(client);
             };
-            tokio::join!(write, read_to_end(&server)).1
+            tokio::join!(write, read_to_end(&mut server)).1
         });
         assert!(got == data, "{address}");
     }
 }
 
 #[test]
-fn nothing_to_read_would_block() {
+fn nothing_to_read_is_waited_for() {
     let (bound, address) = bound("127.0.0.1:0");
     block_on(async {
         let listener = bound.into_listener().unwrap();
-        let (client, server) = pair(&listener, &address).await;
-        assert_eq!(server.try_read(&mut [0; 9]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let (client, mut server) = pair(&listener, &address).await;
+        let read = poll_fn(|cx| Poll::Ready(server.poll_read(cx, &mut [0; 9]))).await;
+        assert!(read.is_pending());
         drop(client);
-        assert_eq!(read_to_end(&server).await, b"");
+        assert_eq!(read_to_end(&mut server).await, b"");
     });
 }
 
@@ -100,12 +91,12 @@ fn an_accepted_connection_can_be_served_by_another_thread() {
     let (bound, address) = bound("127.0.0.1:0");
     block_on(async {
         let listener = bound.into_listener().unwrap();
-        let client = Stream::connect(&address).await.unwrap();
+        let mut client = Stream::connect(&address).await.unwrap();
         let accepted = listener.accept().await.unwrap();
         let worker = thread::spawn(move || {
-            block_on(async { write_all(&accepted.into_stream().unwrap(), b"served").await });
+            block_on(async { accepted.into_stream().unwrap().write_all(b"served").await.unwrap() });
         });
-        assert_eq!(read_to_end(&client).await, b"served");
+        assert_eq!(read_to_end(&mut client).await, b"served");
         worker.join().unwrap();
     });
 }
@@ -115,12 +106,11 @@ fn several_buffers_go_out_in_order() {
     let (bound, address) = bound("127.0.0.1:0");
     block_on(async {
         let listener = bound.into_listener().unwrap();
-        let (client, server) = pair(&listener, &address).await;
-        server.writable().await.unwrap();
+        let (mut client, mut server) = pair(&listener, &address).await;
         let buffers = [&b"VALUE a 0 1\r\n"[..], b"x", b"\r\n", b"END\r\n"].map(IoSlice::new);
-        assert_eq!(server.try_write_vectored(&buffers).unwrap(), 21);
+        assert_eq!(poll_fn(|cx| server.poll_write(cx, &buffers)).await.unwrap(), 21);
         drop(server);
-        assert_eq!(read_to_end(&client).await, b"VALUE a 0 1\r\nx\r\nEND\r\n");
+        assert_eq!(read_to_end(&mut client).await, b"VALUE a 0 1\r\nx\r\nEND\r\n");
     });
 }
 
@@ -131,9 +121,9 @@ fn a_refused_client_hears_why() {
         let (bound, address) = bound(&address);
         block_on(async {
             let listener = bound.into_listener().unwrap();
-            let client = Stream::connect(&address).await.unwrap();
+            let mut client = Stream::connect(&address).await.unwrap();
             listener.accept().await.unwrap().refuse(b"ERROR Too many open connections\r\n");
-            assert_eq!(read_to_end(&client).await, b"ERROR Too many open connections\r\n");
+            assert_eq!(read_to_end(&mut client).await, b"ERROR Too many open connections\r\n");
         });
     }
 }
@@ -190,8 +180,8 @@ fn clients_may_come_before_the_runtime() {
     let mut early = std::net::TcpStream::connect((host.as_str(), *port)).unwrap();
     block_on(async {
         let listener = bound.into_listener().unwrap();
-        let stream = listener.accept().await.unwrap().into_stream().unwrap();
-        write_all(&stream, b"late but there").await;
+        let mut stream = listener.accept().await.unwrap().into_stream().unwrap();
+        stream.write_all(b"late but there").await.unwrap();
     });
     let mut text = String::new();
     early.read_to_string(&mut text).unwrap();
