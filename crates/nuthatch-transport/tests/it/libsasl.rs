@@ -89,9 +89,14 @@ impl Sample {
                 break;
             }
         }
+        self.end();
+        complete
+    }
+
+    /// Says nothing more: it ends then.
+    fn end(mut self) {
         drop(self.stdin);
         self.child.wait().unwrap();
-        complete
     }
 }
 
@@ -100,7 +105,11 @@ fn their_client(authenticator: &Authenticator, mechanism: &str, password: &str) 
     let user = ["-a", "sammy", "-u", "sammy", "-n", "host", "-m", mechanism];
     let mut client = Sample::new("sasl-sample-client", &user, Path::new("/nowhere"))?;
     client.say(mechanism.as_bytes());
-    client.line(password);
+    // It asks for the password when it needs it: CRAM-MD5 has nothing to send before a challenge.
+    let mut asks_late = mechanism == "CRAM-MD5";
+    if !asks_late {
+        client.line(password);
+    }
     let first = client.hear().expect("the client begins");
     let (name, data) = match first.iter().position(|byte| *byte == 0) {
         Some(at) => (&first[..at], &first[at + 1..]),
@@ -113,7 +122,10 @@ fn their_client(authenticator: &Authenticator, mechanism: &str, password: &str) 
         step = match step {
             Step::Challenge(challenge) => {
                 client.say(&challenge);
-                exchange.step(&client.hear()?)
+                if std::mem::take(&mut asks_late) {
+                    client.line(password);
+                }
+                exchange.step(&client.hear().expect("the client answers"))
             }
             Step::Work(job) => exchange.finish(job.run(SystemTime::UNIX_EPOCH)),
             Step::Done(identity) => {
@@ -121,8 +133,7 @@ fn their_client(authenticator: &Authenticator, mechanism: &str, password: &str) 
                 return Some(client.has_succeeded());
             }
             _ => {
-                client.child.kill().unwrap();
-                client.child.wait().unwrap();
+                client.end();
                 return Some(false);
             }
         };
@@ -168,13 +179,16 @@ fn their_server(config: &Path, mechanism: Mechanism, password: &str) -> Option<b
         match line.as_deref().map(|line| line.strip_prefix("S: ")) {
             Some(Some(base64)) => {
                 let challenge = Base64::decode_vec(base64.trim()).unwrap();
-                let Ok(answer) = login.step(&challenge) else { return Some(false) };
+                let Ok(answer) = login.step(&challenge) else {
+                    server.end();
+                    return Some(false);
+                };
                 server.say(&answer);
             }
             is_complete => {
-                drop(server.stdin);
-                server.child.wait().unwrap();
-                return Some(is_complete.is_some() && login.done(b"").is_ok());
+                let is_complete = is_complete.is_some();
+                server.end();
+                return Some(is_complete && login.done(b"").is_ok());
             }
         }
     }
