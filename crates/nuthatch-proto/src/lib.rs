@@ -17,7 +17,7 @@
 //! sent from where they lie. What a request *means* is the business of a [`Handler`].
 //! [`parse_line`] is the codec alone.
 //!
-//! Text and [binary](binary) clients are served by the same session and the same handler: the first
+//! Text and [binary] clients are served by the same session and the same handler: the first
 //! byte says which protocol is spoken ([`Speaks`]), and a [`Reply`] writes frames to whoever sends
 //! frames. [`client`] has the other end of both.
 //!
