@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::conns::{CloseReason, ConnObserver, ConnState, Entry};
 use crate::counters::WorkerTally;
 use crate::options::Protocol;
 use crate::server::Present;
+use crate::tls::Security;
 use crate::{Stop, Telemetry};
 
 /// How many slices go to one `writev`. A pipelined batch of small answers is one slice, a large
@@ -69,6 +71,8 @@ pub(crate) struct ConnectionSettings {
     pub(crate) needs_login: bool,
     /// Whose UDP packets are taken to be from whom they say, besides this machine's.
     pub(crate) udp_trust: Networks,
+    /// What TLS is done with, if it is.
+    pub(crate) security: Option<Security>,
     /// Who hears of connections.
     pub(crate) observer: Option<Arc<dyn ConnObserver>>,
 }
@@ -283,10 +287,21 @@ impl<H: Handler> Connection<H> {
                 self.session.received(n);
                 self.worker.tally().bytes_read.add(n as u64);
             }
-            Poll::Ready(Err(_)) => {}
+            Poll::Ready(Err(ref error)) => self.note_failure(error),
             Poll::Pending => self.reclaim(),
         }
         read
+    }
+
+    /// Counts what is no TLS where it must be; any other failure is the client's going.
+    fn note_failure(&self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::InvalidData || self.stream.tls().is_none() {
+            return;
+        }
+        self.worker.telemetry.ssl_proto_errors.fetch_add(1, Relaxed);
+        if let Some(observer) = &self.worker.settings.observer {
+            observer.conn_tls_error(self.entry.conn(), error);
+        }
     }
 
     /// Writes until nothing is left to send.

@@ -29,6 +29,12 @@ pub trait ConnObserver: fmt::Debug + Send + Sync {
 
     /// A connection that was told of as new has ended.
     fn conn_close(&self, conn: &Conn, reason: CloseReason);
+
+    /// TLS with a client has failed. Before a connection is told of as new that is its end: nothing
+    /// was served; after that it ends next. Nobody need listen to this.
+    fn conn_tls_error(&self, conn: &Conn, reason: &dyn fmt::Display) {
+        let _ = (conn, reason);
+    }
 }
 
 /// Why a connection ended.

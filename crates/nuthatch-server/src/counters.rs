@@ -55,6 +55,13 @@ pub struct Telemetry {
     pub(crate) rejected_connections: AtomicU64,
     pub(crate) listen_disabled_num: AtomicU64,
     pub(crate) listen_disabled_us: AtomicU64,
+    /// Clients with whom TLS failed before anything was served, and after that.
+    pub(crate) ssl_handshake_errors: AtomicU64,
+    pub(crate) ssl_proto_errors: AtomicU64,
+    /// Sessions of TLS that did not go on from an earlier one.
+    pub(crate) ssl_new_sessions: AtomicU64,
+    /// When certificates were last read, in `seconds`.
+    certs_refreshed: AtomicU32,
     /// 0 while accepting is suspended.
     pub(crate) accepting: AtomicU64,
     pub(crate) max_connections: u64,
@@ -92,6 +99,15 @@ pub struct ServerStats {
     pub listen_disabled_num: u64,
     /// How long accepting was suspended, in microseconds.
     pub time_in_listen_disabled_us: u64,
+    /// Clients with whom no TLS session came about, because they or their certificates were not
+    /// what they must be, or took too long.
+    pub ssl_handshake_errors: u64,
+    /// TLS sessions that ended because what came was not TLS.
+    pub ssl_proto_errors: u64,
+    /// TLS sessions that did not go on from an earlier one.
+    pub ssl_new_sessions: u64,
+    /// How long ago the server's certificates were read, in seconds.
+    pub time_since_server_cert_refresh: u32,
     /// Bytes read from clients.
     pub bytes_read: u64,
     /// Bytes sent to clients.
@@ -125,6 +141,10 @@ impl Telemetry {
             rejected_connections: AtomicU64::new(0),
             listen_disabled_num: AtomicU64::new(0),
             listen_disabled_us: AtomicU64::new(0),
+            ssl_handshake_errors: AtomicU64::new(0),
+            ssl_proto_errors: AtomicU64::new(0),
+            ssl_new_sessions: AtomicU64::new(0),
+            certs_refreshed: AtomicU32::new(0),
             accepting: AtomicU64::new(1),
             max_connections,
             udp_sockets,
@@ -149,6 +169,13 @@ impl Telemetry {
             accepting_conns: self.accepting.load(Relaxed) != 0,
             listen_disabled_num: self.listen_disabled_num.load(Relaxed),
             time_in_listen_disabled_us: self.listen_disabled_us.load(Relaxed),
+            ssl_handshake_errors: self.ssl_handshake_errors.load(Relaxed),
+            ssl_proto_errors: self.ssl_proto_errors.load(Relaxed),
+            ssl_new_sessions: self.ssl_new_sessions.load(Relaxed),
+            time_since_server_cert_refresh: self
+                .seconds
+                .load(Relaxed)
+                .saturating_sub(self.certs_refreshed.load(Relaxed)),
             bytes_read: sum(|worker| &worker.bytes_read),
             bytes_written: sum(|worker| &worker.bytes_written),
             conn_yields: sum(|worker| &worker.conn_yields),
@@ -171,6 +198,9 @@ impl Telemetry {
         now.rejected_connections -= base.rejected_connections;
         now.listen_disabled_num -= base.listen_disabled_num;
         now.time_in_listen_disabled_us -= base.time_in_listen_disabled_us;
+        now.ssl_handshake_errors -= base.ssl_handshake_errors;
+        now.ssl_proto_errors -= base.ssl_proto_errors;
+        now.ssl_new_sessions -= base.ssl_new_sessions;
         now.bytes_read -= base.bytes_read;
         now.bytes_written -= base.bytes_written;
         now.conn_yields -= base.conn_yields;
@@ -185,6 +215,11 @@ impl Telemetry {
     /// The server's sockets by their numbers: listeners, UDP sockets and clients.
     pub fn conns(&self) -> Vec<Arc<Conn>> {
         self.table.all()
+    }
+
+    /// Notes that the server's certificates have been read again.
+    pub fn certs_refreshed(&self) {
+        self.certs_refreshed.store(self.seconds.load(Relaxed), Relaxed);
     }
 
     /// Sets to 0 what `stats reset` sets to 0 in memcached.

@@ -49,6 +49,7 @@ pub mod options;
 pub mod process;
 mod server;
 mod stop;
+mod tls;
 mod udp;
 
 #[doc = include_str!("../docs/compatibility.md")]

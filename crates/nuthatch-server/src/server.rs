@@ -20,13 +20,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use nuthatch_proto::Handler;
-use nuthatch_transport::{Accepted, Bound, BoundUdp, ListenProtocol, Listener, Networks};
+use nuthatch_transport::tls::{ClientAuth, ServerTls};
+use nuthatch_transport::{
+    Accepted, AddrError, Bound, BoundUdp, ListenProtocol, Listener, Networks,
+};
 use tokio::runtime::{self, LocalRuntime};
 use tokio::sync::{Notify, mpsc};
 
 use crate::connection::{Connection, ConnectionSettings, Worker};
 use crate::conns::Entry;
 use crate::options::Protocol;
+use crate::tls::{self, Security, Terms};
 use crate::{ConnObserver, End, Stop, Telemetry, udp};
 
 /// What a client above the limit is told before it is closed.
@@ -62,6 +66,7 @@ pub struct ServerBuilder {
     idle_timeout: Option<Duration>,
     protocol: Protocol,
     needs_login: bool,
+    security: Option<Security>,
     observer: Option<Arc<dyn ConnObserver>>,
     memory_limit: usize,
     by_queue: bool,
@@ -158,6 +163,16 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves with TLS what comes to TCP listeners, except those whose address says `notls:`; default
+    /// without. Clients show certificates as `auth` says, unless the address says `btls:` (none) or
+    /// `mtls:` (required). Unix sockets and UDP are always plain.
+    ///
+    /// A client has ten seconds to shake hands, or the idle timeout if that is less.
+    pub fn tls(mut self, tls: ServerTls, auth: ClientAuth) -> Self {
+        self.security = Some(Security { tls, auth });
+        self
+    }
+
     /// Who hears of connections as they come and go; default nobody, which costs nothing.
     pub fn observer(mut self, observer: Arc<dyn ConnObserver>) -> Self {
         self.observer = Some(observer);
@@ -173,6 +188,7 @@ impl ServerBuilder {
                 idle_timeout: self.idle_timeout,
                 needs_login: self.needs_login,
                 udp_trust: self.udp_trust,
+                security: self.security,
                 observer: self.observer,
                 memory_max: self.memory_limit / self.threads.get(),
             },
@@ -204,6 +220,7 @@ impl Server {
             idle_timeout: None,
             protocol: Protocol::Auto,
             needs_login: false,
+            security: None,
             observer: None,
             memory_limit: 0,
             by_queue: false,
@@ -343,8 +360,17 @@ impl Server {
             });
             for bound in listeners {
                 let protocol = protocol_of(bound.protocol());
+                let tls = match (&settings.security, bound.tls()) {
+                    (Some(security), _) => security.at(&bound),
+                    (None, None) => None,
+                    (None, Some(tls)) => {
+                        let error = AddrError::TlsOnly { prefix: tls.prefix() };
+                        return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+                    }
+                };
                 let listener = bound.into_listener()?;
-                tokio::task::spawn_local(accept(listener, protocol, Rc::clone(&dealer)));
+                let terms = Terms { protocol, tls };
+                tokio::task::spawn_local(accept(listener, terms, Rc::clone(&dealer)));
             }
             tokio::task::spawn_local(count_seconds(Arc::clone(&dealer.telemetry)));
             tokio::select! {
@@ -370,7 +396,7 @@ fn local_runtime() -> io::Result<LocalRuntime> {
 
 /// Deals connections out.
 struct Dealer {
-    inboxes: Vec<mpsc::UnboundedSender<(Accepted, Protocol)>>,
+    inboxes: Vec<mpsc::UnboundedSender<(Accepted, Terms)>>,
     next: Cell<usize>,
     /// Whose queue of the network card is whose, with `-N`.
     queues: Option<RefCell<Queues>>,
@@ -391,7 +417,7 @@ async fn count_seconds(telemetry: Arc<Telemetry>) {
     }
 }
 
-async fn accept(listener: Listener, protocol: Protocol, dealer: Rc<Dealer>) {
+async fn accept(listener: Listener, terms: Terms, dealer: Rc<Dealer>) {
     let _entry = Entry::new(
         &dealer.telemetry,
         number_of(&listener),
@@ -404,7 +430,7 @@ async fn accept(listener: Listener, protocol: Protocol, dealer: Rc<Dealer>) {
             dealer.wait_for_room().await;
         }
         match listener.accept().await {
-            Ok(accepted) => dealer.deal(accepted, protocol),
+            Ok(accepted) => dealer.deal(accepted, terms),
             // Out of descriptors or memory: what waits in the queue is still there later.
             Err(error) => {
                 tracing::warn!("accepting failed: {error}");
@@ -458,18 +484,21 @@ impl Dealer {
         number
     }
 
-    fn deal(&self, accepted: Accepted, protocol: Protocol) {
+    fn deal(&self, accepted: Accepted, terms: Terms) {
         let telemetry = &self.telemetry;
         if self.is_fast && self.is_full() {
             telemetry.rejected_connections.fetch_add(1, Relaxed);
-            accepted.refuse(TOO_MANY);
+            // Words are no good to who expects TLS.
+            if terms.tls.is_none() {
+                accepted.refuse(TOO_MANY);
+            }
             return;
         }
         telemetry.curr_connections.fetch_add(1, Relaxed);
         telemetry.total_connections.fetch_add(1, Relaxed);
         let number = self.choose(&accepted);
         tracing::debug!(worker = number, peer = %accepted.peer(), "new connection");
-        if self.inboxes[number].send((accepted, protocol)).is_err() {
+        if self.inboxes[number].send((accepted, terms)).is_err() {
             // The worker has ended: the server is stopping.
             telemetry.curr_connections.fetch_sub(1, Relaxed);
         }
@@ -500,12 +529,12 @@ impl Queues {
 /// A worker's life: take connections up until the server stops.
 async fn work<H: Handler + 'static>(
     worker: Rc<Worker<H>>,
-    mut inbox: mpsc::UnboundedReceiver<(Accepted, Protocol)>,
+    mut inbox: mpsc::UnboundedReceiver<(Accepted, Terms)>,
     left: Arc<Notify>,
     stop: Stop,
 ) {
     let serve_all = async {
-        while let Some((accepted, protocol)) = inbox.recv().await {
+        while let Some((accepted, terms)) = inbox.recv().await {
             let present =
                 Present { telemetry: Arc::clone(&worker.telemetry), left: Arc::clone(&left) };
             let (local, tag) = (Arc::clone(accepted.local()), accepted.tag().cloned());
@@ -515,6 +544,11 @@ async fn work<H: Handler + 'static>(
                     let number = number_of(&stream);
                     let entry = Entry::new(&worker.telemetry, number, peer, local, tag);
                     let worker = Rc::clone(&worker);
+                    if terms.tls.is_some() {
+                        tokio::task::spawn_local(tls::begin(stream, entry, terms, worker, present));
+                        continue;
+                    }
+                    let protocol = terms.protocol;
                     let connection = Connection::new(stream, entry, protocol, worker, present);
                     tokio::task::spawn_local(connection);
                 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuthatch_server::options::{self, Options, Parsed, Port, StoreOptions};
+use nuthatch_server::options::{self, Options, Parsed, Port, StoreOptions, TlsOptions, VerifyMode};
 use nuthatch_server::process::logfile::{self, LogFile};
 use nuthatch_server::process::notify::Notifier;
 use nuthatch_server::process::privileges::{self, Keep};
@@ -16,11 +16,12 @@ use nuthatch_server::process::{
 use nuthatch_server::store::types::limits::PAGE_BYTES;
 use nuthatch_server::store::{Automove, Cause, Store};
 use nuthatch_server::transport::passwords::Passwords;
+use nuthatch_server::transport::tls::ServerTls;
 use nuthatch_server::transport::{
     AddrError, BindOptions, Bound, BoundUdp, Inherited, ListenAddr, ListenProtocol, Local, Place,
     bind, bind_udp, has_inherited, inherited,
 };
-use nuthatch_server::{End, Engine, Logger, Server, log};
+use nuthatch_server::{End, Engine, Logger, Server, Telemetry, log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Where to listen without `-l`. memcached serves every address of the machine to everybody.
@@ -112,6 +113,8 @@ fn run(options: Options) -> Result<u8, Failure> {
     let udp_each = if options.udp_port == Port::Off { 0 } else { options.threads };
     let reserved = limits::files_reserved(options.threads, LISTENERS_EXPECTED * (1 + udp_each));
     limits::raise_open_files(options.conn_limit, reserved)?;
+    // As root, where it is root that may read the key.
+    let tls = if options.tls.enabled { Some(load_tls(&options.tls)?) } else { None };
     let switch = || -> Result<(), Failure> {
         if let Some(warning) = user::switch(options.user.as_deref())? {
             eprintln!("nuthatchd: {warning}");
@@ -154,7 +157,7 @@ fn run(options: Options) -> Result<u8, Failure> {
     }
     announce(&options, &bound);
     let places: Vec<Local> = bound.places().cloned().collect();
-    let server = Server::builder()
+    let mut server = Server::builder()
         .listen(bound.streams)
         .listen_udp(bound.datagrams)
         .udp_trust(options.udp_trust.clone())
@@ -167,8 +170,11 @@ fn run(options: Options) -> Result<u8, Failure> {
         .idle_timeout(idle_timeout)
         .protocol(options.protocol)
         .observer(Arc::new(logger.clone()))
-        .needs_login(passwords.is_some())
-        .build();
+        .needs_login(passwords.is_some());
+    if let Some(tls) = &tls {
+        server = server.tls(tls.clone(), options.tls.verify_mode.client_auth());
+    }
+    let server = server.build();
     let _pidfile = match &options.pidfile {
         Some(path) => write_pidfile(path),
         None => None,
@@ -177,9 +183,10 @@ fn run(options: Options) -> Result<u8, Failure> {
         ports::write(&path, &places).map_err(Failure::system)?;
     }
     let keep_output = options.verbosity > 0 || logfile.is_some();
+    let reads_again = passwords.is_some() || tls.is_some();
     let keep = options
         .drop_privileges
-        .then(|| Keep::NOTHING.reading(passwords.is_some()).removing(options.pidfile.is_some()));
+        .then(|| Keep::NOTHING.reading(reads_again).removing(options.pidfile.is_some()));
     let mut engine = Engine::builder()
         .options(options)
         .logger(logger)
@@ -189,6 +196,10 @@ fn run(options: Options) -> Result<u8, Failure> {
     if let Some(passwords) = &passwords {
         engine = engine.passwords(passwords.clone());
     }
+    if let Some(tls) = &tls {
+        engine = engine.tls(tls.clone());
+    }
+    let reloads = Reloads { passwords, tls, telemetry: server.telemetry() };
     let engine = engine.build(store);
     let begin = || -> Result<(), Failure> {
         if let Some(keep) = keep {
@@ -214,7 +225,7 @@ fn run(options: Options) -> Result<u8, Failure> {
             return;
         }
         match caught {
-            Some(signals) => stop.stop(signals.wait(passwords.as_ref(), &notifier).await),
+            Some(signals) => stop.stop(signals.wait(&reloads, &notifier).await),
             None => std::future::pending().await,
         }
     };
@@ -266,7 +277,9 @@ fn listen(options: &Options) -> Result<Sockets, Failure> {
         (None, None) => LISTEN_DEFAULT,
     };
     let mut addresses = ListenAddr::parse_list(list).map_err(Failure::usage)?;
-    if let Some(tls) = addresses.iter().find_map(|address| address.tls) {
+    if !options.tls.enabled
+        && let Some(tls) = addresses.iter().find_map(|address| address.tls)
+    {
         return Err(Failure::usage(AddrError::TlsOnly { prefix: tls.prefix() }));
     }
     if options.auth_file.is_some() {
@@ -440,12 +453,59 @@ fn write_pidfile(path: &std::path::Path) -> Option<pidfile::PidFile> {
     }
 }
 
-/// Reads again what can be read again. What is bad stays as it was.
-fn reload(passwords: Option<&Passwords>) {
-    match passwords.map(Passwords::reload) {
-        None => tracing::info!("SIGHUP: nothing to reload"),
-        Some(Ok(entries)) => tracing::info!("SIGHUP: {entries} users and passwords"),
-        Some(Err(error)) => eprintln!("{error}; the passwords stay as they were"),
+/// Reads certificates and key.
+fn load_tls(options: &TlsOptions) -> Result<ServerTls, Failure> {
+    let Some(chain) = &options.chain_cert else {
+        let message = "Error loading the certificate chain: (null) : ssl_chain_cert is not given";
+        return Err(Failure::usage(message));
+    };
+    let mut tls = ServerTls::builder(chain)
+        .key_format(options.key_format)
+        .min_version(options.min_version)
+        .session_cache(options.session_cache)
+        .write_bytes(options.wbuf_bytes);
+    if let Some(key) = &options.key {
+        tls = tls.key(key);
+    }
+    if let Some(authorities) = &options.ca_cert {
+        tls = tls.authorities(authorities);
+    } else if options.verify_mode != VerifyMode::None {
+        eprintln!("nuthatchd: without -o ssl_ca_cert no client's certificate holds");
+    }
+    if let Some(list) = &options.ciphers {
+        tls = tls.ciphers(list);
+    }
+    tls.load().map_err(Failure::usage)
+}
+
+/// What SIGHUP has read again.
+struct Reloads {
+    passwords: Option<Passwords>,
+    tls: Option<ServerTls>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Reloads {
+    /// Reads it. What is bad stays as it was.
+    fn reload(&self) {
+        if self.passwords.is_none() && self.tls.is_none() {
+            tracing::info!("SIGHUP: nothing to reload");
+        }
+        match self.passwords.as_ref().map(Passwords::reload) {
+            None => {}
+            Some(Ok(entries)) => tracing::info!("SIGHUP: {entries} users and passwords"),
+            Some(Err(error)) => eprintln!("{error}; the passwords stay as they were"),
+        }
+        match self.tls.as_ref().map(ServerTls::reload) {
+            None => {}
+            Some(Ok(())) => {
+                self.telemetry.certs_refreshed();
+                tracing::info!("SIGHUP: certificates");
+            }
+            Some(Err(error)) => {
+                eprintln!("Could not reload TLS certificates on SIGHUP: {error}");
+            }
+        }
     }
 }
 
@@ -478,7 +538,7 @@ impl Signals {
 
     /// Waits for one that ends the server and says how, and reloads meanwhile what is to be
     /// reloaded.
-    async fn wait(mut self, passwords: Option<&Passwords>, notifier: &Notifier) -> End {
+    async fn wait(mut self, reloads: &Reloads, notifier: &Notifier) -> End {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return End::AtOnce,
@@ -486,7 +546,7 @@ impl Signals {
                 _ = self.graceful.recv() => return End::Graceful,
                 _ = self.hangup.recv() => {
                     notifier.reloading();
-                    reload(passwords);
+                    reloads.reload();
                     notifier.ready();
                 }
             }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use nuthatch_proto::{Admin, ArgError, Outcome, Reply, ShutdownMode, Stats};
 use nuthatch_store::types::Ttl;
+use nuthatch_transport::tls::ServerTls;
 
 use super::{Engine, ItemPin};
 use crate::End;
@@ -60,7 +61,7 @@ impl Engine {
             Admin::Watch(kinds) => return self.watch(kinds, reply),
             // memcached takes these without external storage, to no effect.
             Admin::Extstore(_) => reply.error("CLIENT_ERROR external storage is not enabled"),
-            Admin::RefreshCerts => reply.line("Error TLS not enabled"),
+            Admin::RefreshCerts => self.refresh_certs(reply),
             Admin::DebugTime(change) if shared.options.debug_commands => {
                 self.debug_time(change, reply);
             }
@@ -71,6 +72,19 @@ impl Engine {
             _ => reply.error(UNKNOWN),
         }
         Outcome::Done
+    }
+
+    fn refresh_certs(&self, reply: &mut Reply<'_, ItemPin>) {
+        match self.shared.tls.as_ref().map(ServerTls::reload) {
+            None => reply.line("Error TLS not enabled"),
+            Some(Ok(())) => {
+                if let Some(telemetry) = &self.shared.telemetry {
+                    telemetry.certs_refreshed();
+                }
+                reply.line("OK");
+            }
+            Some(Err(error)) => reply.line(&error.to_string()),
+        }
     }
 
     fn flush_all(&self, when: Result<Option<Ttl>, ArgError>, reply: &mut Reply<'_, ItemPin>) {

@@ -23,6 +23,7 @@ use nuthatch_store::{
     Commit, Committed, Item, ItemGuard, MaintenanceThread, NewItem, Reservation, Store, StoreError,
 };
 use nuthatch_transport::passwords::Passwords;
+use nuthatch_transport::tls::ServerTls;
 
 use crate::logger::{Gate, Logger};
 use crate::options::Options;
@@ -62,6 +63,7 @@ struct Shared {
     stop: Option<Stop>,
     maintenance: Option<MaintenanceThread>,
     passwords: Option<Passwords>,
+    tls: Option<ServerTls>,
     auth_cmds: AtomicU64,
     auth_errors: AtomicU64,
     holds: debug::Holds,
@@ -86,6 +88,7 @@ pub struct EngineBuilder {
     stop: Option<Stop>,
     maintenance: Option<MaintenanceThread>,
     passwords: Option<Passwords>,
+    tls: Option<ServerTls>,
     logger: Option<Logger>,
 }
 
@@ -129,6 +132,13 @@ impl EngineBuilder {
         self
     }
 
+    /// The certificates that `refresh_certs` reads again; those that the server was given
+    /// ([`ServerBuilder::tls`](crate::ServerBuilder::tls)).
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// An engine for a store.
     pub fn build(self, store: Store) -> Engine {
         let options = self.options;
@@ -145,6 +155,7 @@ impl EngineBuilder {
             stop: self.stop,
             maintenance: self.maintenance,
             passwords: self.passwords,
+            tls: self.tls,
             auth_cmds: AtomicU64::new(0),
             auth_errors: AtomicU64::new(0),
             holds: debug::Holds::default(),

@@ -1,10 +1,12 @@
 //! `stats settings`: how the server runs, under memcached's names, in memcached's order.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
 use nuthatch_proto::Reply;
 use nuthatch_store::Profile;
 use nuthatch_store::types::ItemFlags;
+use nuthatch_transport::tls::{KeyFormat, MinVersion};
 
 use super::{Engine, ItemPin};
 use crate::logger::Gate;
@@ -82,11 +84,34 @@ impl Engine {
         reply.stat("track_sizes", yes(options.store.track_sizes));
         reply.stat("inline_ascii_response", "no");
         reply.stat("drop_privileges", yes(options.drop_privileges));
+        self.tls_settings(reply);
         reply.stat("num_napi_ids", options.napi_ids);
         // What memcached says when there is none.
         reply.stat("memory_file", "(null)");
         reply.stat("client_flags_size", size_of::<ItemFlags>());
         // Ours.
         reply.stat("profile", if config.profile == Profile::Lean { "lean" } else { "compat" });
+    }
+
+    fn tls_settings(&self, reply: &mut Reply<'_, ItemPin>) {
+        let tls = &self.shared.options.tls;
+        let yes = |is: bool| if is { "yes" } else { "no" };
+        // memcached writes what is not set in two ways.
+        let path = |path: &Option<PathBuf>, none: &'static str| match path {
+            Some(path) => path.display().to_string(),
+            None => none.to_owned(),
+        };
+        reply.stat("ssl_enabled", yes(tls.enabled));
+        reply.stat("ssl_chain_cert", path(&tls.chain_cert, "(null)"));
+        reply.stat("ssl_key", path(&tls.key, "(null)"));
+        reply.stat("ssl_verify_mode", tls.verify_mode.as_setting());
+        reply.stat("ssl_keyformat", if tls.key_format == KeyFormat::Der { 2 } else { 1 });
+        reply.stat("ssl_ciphers", tls.ciphers.as_deref().unwrap_or("NULL"));
+        reply.stat("ssl_ca_cert", path(&tls.ca_cert, "NULL"));
+        reply.stat("ssl_wbuf_size", tls.wbuf_bytes);
+        reply.stat("ssl_session_cache", yes(tls.session_cache));
+        reply.stat("ssl_kernel_tls", "no");
+        let is_13 = tls.min_version == MinVersion::Tls13;
+        reply.stat("ssl_min_version", if is_13 { "tlsv1.3" } else { "tlsv1.2" });
     }
 }

@@ -128,6 +128,15 @@ impl Engine {
         reply.stat("log_watcher_sent", log.watcher_sent);
         reply.stat("log_watchers", log.watchers);
         let server = server.unwrap_or_default();
+        if let Some(tls) = &shared.tls {
+            if tls.has_session_cache() {
+                reply.stat("ssl_new_sessions", server.ssl_new_sessions);
+            }
+            reply.stat("ssl_handshake_errors", server.ssl_handshake_errors);
+            reply.stat("ssl_proto_errors", server.ssl_proto_errors);
+            let age = server.time_since_server_cert_refresh;
+            reply.stat("time_since_server_cert_refresh", age);
+        }
         reply.stat("unexpected_napi_ids", server.unexpected_napi_ids);
         reply.stat("round_robin_fallback", server.round_robin_fallback);
         reply.stat("bytes", store.bytes);

@@ -297,6 +297,14 @@ impl ConnObserver for Logger {
             ),
         );
     }
+
+    fn conn_tls_error(&self, conn: &Conn, reason: &dyn fmt::Display) {
+        let fd = conn.number();
+        self.note_text(
+            WatchFlags::CONNEVENTS,
+            format_args!("type=conntlserr fd={fd} msg={reason}"),
+        );
+    }
 }
 
 /// Who is at the other end of a connection, as lines show it.

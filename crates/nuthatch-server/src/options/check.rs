@@ -100,6 +100,9 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
     if options.udp_port != Port::Off && !port_given {
         options.port = options.udp_port;
     }
+    if options.tls.enabled && options.port == Port::Off {
+        return Err(UsageError::usage("ERROR: You cannot enable SSL without a TCP port."));
+    }
     Ok(options)
 }
 

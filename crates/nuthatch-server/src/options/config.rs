@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn errors_name_the_line() {
         refused("-m 64\n-c 0", 1, "conf:2: Maximum connections must be greater than 0");
-        refused("-Z", 64, "conf:1: -Z (--enable-ssl) is not supported by this build yet");
+        refused("-e x", 64, "conf:1: -e (--memory-file) is not supported by this build yet");
         refused("\n-y", 1, "conf:2: invalid option -- 'y'\nIllegal argument \"?\"");
         refused("-m", 1, "conf:1: option requires an argument -- 'm'\nIllegal argument \"?\"");
         refused("-V", 64, "conf:1: -V (--version) has no place in a file");

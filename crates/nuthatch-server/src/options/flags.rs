@@ -501,6 +501,17 @@ pub(super) const FLAGS: &[Flag] = &[
         action: Action::Take("list", |draft, value| words::read(draft, value.text()?)),
     },
     Flag {
+        letter: Some('Z'),
+        long: "enable-ssl",
+        doc: "TLS on the TCP listeners; needs ssl_chain_cert",
+        more: "Speaks TLS, and nothing else, on the TCP listeners; `-o ssl_chain_cert` and its like \
+               say with what. In `-l`, `notls:` before an address makes it plain, `btls:` asks no \
+               client for a certificate there, `mtls:` requires one of every client. Unix sockets and \
+               UDP are always plain.",
+        default: None,
+        action: Action::Set(|draft| draft.options.tls.enabled = true),
+    },
+    Flag {
         letter: None,
         long: "config",
         doc: "read options from <file>, one a line, as in Debian's /etc/memcached.conf;\n\
@@ -515,7 +526,6 @@ pub(super) const FLAGS: &[Flag] = &[
         action: Action::Config("file"),
     },
     unsupported('S', "enable-sasl", false),
-    unsupported('Z', "enable-ssl", false),
     unsupported('e', "memory-file", true),
 ];
 

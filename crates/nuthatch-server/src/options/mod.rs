@@ -58,6 +58,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use nuthatch_store::Profile;
 use nuthatch_transport::Networks;
+use nuthatch_transport::tls::{ClientAuth, KeyFormat, MinVersion};
 use nuthatch_types::limits;
 
 use crate::process::exit;
@@ -182,6 +183,8 @@ pub struct Options {
     /// `-Y`: the file of users and passwords; with it a client must log in before anything else
     /// is served.
     pub auth_file: Option<PathBuf>,
+    /// `-Z` and the `ssl_` words: TLS on the TCP listeners.
+    pub tls: TlsOptions,
     /// `-D` sets it: the byte that ends the prefix of a key, by which `stats detail` counts.
     pub stat_key_prefix: u8,
     /// `-D` sets it: prefixes are counted from the start, as after `stats detail on`.
@@ -294,6 +297,91 @@ pub struct StoreOptions {
     pub track_sizes: bool,
 }
 
+/// The part of the options that is about TLS.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TlsOptions {
+    /// `-Z`: TCP listeners speak TLS, unless their address says `notls:`.
+    pub enabled: bool,
+    /// `-o ssl_chain_cert`: the file of the server's certificates, its own first.
+    pub chain_cert: Option<PathBuf>,
+    /// `-o ssl_key`: the file of its key; `None` is the one of the certificates.
+    pub key: Option<PathBuf>,
+    /// `-o ssl_keyformat`: how that key is written.
+    pub key_format: KeyFormat,
+    /// `-o ssl_verify_mode`: whether clients must show certificates.
+    pub verify_mode: VerifyMode,
+    /// `-o ssl_ciphers`: what TLS 1.2 may use, as OpenSSL writes it.
+    pub ciphers: Option<String>,
+    /// `-o ssl_ca_cert`: the file of the certificates of those who sign clients' certificates.
+    pub ca_cert: Option<PathBuf>,
+    /// `-o ssl_wbuf_size`: how many bytes of answers a connection may have enciphered and not yet
+    /// sent.
+    pub wbuf_bytes: usize,
+    /// `-o ssl_session_cache`: sessions are kept for clients that take no tickets.
+    pub session_cache: bool,
+    /// `-o ssl_min_version`: the oldest version that is spoken.
+    pub min_version: MinVersion,
+}
+
+impl Default for TlsOptions {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            chain_cert: None,
+            key: None,
+            key_format: KeyFormat::Pem,
+            verify_mode: VerifyMode::None,
+            ciphers: None,
+            ca_cert: None,
+            wbuf_bytes: SSL_WBUF_BYTES_DEFAULT,
+            session_cache: false,
+            min_version: MinVersion::Tls12,
+        }
+    }
+}
+
+/// Whether clients must show certificates, by memcached's numbers (`-o ssl_verify_mode`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "what the word can say")]
+pub enum VerifyMode {
+    /// 0: they are not asked.
+    None,
+    /// 1: they are asked and may decline.
+    Request,
+    /// 2: they must.
+    Require,
+    /// 3: they must, once a session. There is no second time in TLS 1.3 or without renegotiation:
+    /// the same as 2.
+    Once,
+}
+
+impl VerifyMode {
+    const ALL: [Self; 4] = [Self::None, Self::Request, Self::Require, Self::Once];
+
+    /// The number that `stats settings` shows: OpenSSL's bits.
+    pub fn as_setting(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Request => 1,
+            Self::Require => 3,
+            Self::Once => 7,
+        }
+    }
+
+    /// What it asks of clients.
+    pub fn client_auth(self) -> ClientAuth {
+        match self {
+            Self::None => ClientAuth::None,
+            Self::Request => ClientAuth::Request,
+            Self::Require | Self::Once => ClientAuth::Require,
+        }
+    }
+}
+
+/// One record of TLS.
+const SSL_WBUF_BYTES_DEFAULT: usize = 16 << 10;
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -315,6 +403,7 @@ impl Default for Options {
             sock_cookie_id: None,
             store: StoreOptions::default(),
             auth_file: None,
+            tls: TlsOptions::default(),
             stat_key_prefix: b':',
             detail_enabled: false,
             watcher_logbuf_bytes: WATCHER_LOGBUF_BYTES_DEFAULT,

@@ -171,9 +171,7 @@ fn too_many_threads_warn() {
 fn what_is_not_there_is_refused_by_name() {
     for (line, name) in [
         ("-S", "-S (--enable-sasl)"),
-        ("-Z", "-Z (--enable-ssl)"),
         ("-e file", "-e (--memory-file)"),
-        ("-o ssl_chain_cert=a,ssl_key=b", "-o ssl_chain_cert"),
         ("-o ext_path=/f:64m", "-o ext_path"),
         ("-o slab_automove_freeratio=0.1", "-o slab_automove_freeratio"),
     ] {
@@ -427,10 +425,12 @@ fn texts_that_end_the_program() {
 fn help_shows_what_there_is_and_nothing_else() {
     let help = print("-h");
     assert_eq!(help, print("--help"));
-    for there in ["-s, --unix-socket=<file>", "-o, --extended=<list>", "maxconns_fast:"] {
+    for there in
+        ["-s, --unix-socket=<file>", "-o, --extended=<list>", "maxconns_fast:", "enable-ssl"]
+    {
         assert!(help.contains(there), "{there}");
     }
-    for missing in ["sasl", "ext_path", "proxy_config", "enable-ssl"] {
+    for missing in ["sasl", "ext_path", "proxy_config"] {
         assert!(!help.to_lowercase().contains(missing), "{missing}");
     }
     assert!(help.lines().all(|line| line.len() <= 110), "no line is too wide");
@@ -463,4 +463,31 @@ fn paths_need_not_be_utf_8() {
     assert_eq!(options.unix_socket, Some(PathBuf::from(odd.clone())));
     let error = parse(["nuthatchd".into(), "-m".into(), odd]).unwrap_err();
     assert_eq!(error.exit_code(), 1);
+}
+
+#[test]
+fn tls_words() {
+    let options =
+        run("-Z -o ssl_chain_cert=a,ssl_key=b,ssl_ca_cert=c,ssl_verify_mode=3,ssl_keyformat=2 \
+         -o ssl_ciphers=HIGH,ssl_wbuf_size=64,ssl_session_cache,ssl_min_version=3")
+        .unwrap();
+    let expected = TlsOptions {
+        enabled: true,
+        chain_cert: Some("a".into()),
+        key: Some("b".into()),
+        key_format: KeyFormat::Der,
+        verify_mode: VerifyMode::Once,
+        ciphers: Some("HIGH".to_owned()),
+        ca_cert: Some("c".into()),
+        wbuf_bytes: 64 << 10,
+        session_cache: true,
+        min_version: MinVersion::Tls13,
+    };
+    assert_eq!(options.tls, expected);
+    assert_eq!(options.tls.verify_mode.as_setting(), 7);
+    let old = run("-o ssl_min_version=1").unwrap();
+    assert_eq!((old.tls.min_version, old.warnings.len()), (MinVersion::Tls12, 1));
+    refused("-Z -p 0", 64, "ERROR: You cannot enable SSL without a TCP port.");
+    refused("-o ssl_wbuf_size=0", 1, "ssl_wbuf_size must be at least 1");
+    refused("-o ssl_keyformat=3", 64, "Error loading the key: bad ssl filetype");
 }

@@ -3,15 +3,16 @@
 //! The words act in the order given: `no_modern` sets several things at once, and words after it
 //! may set some of them back.
 
-use std::str::FromStr;
+use std::{path::PathBuf, str::FromStr};
 
 use nuthatch_store::Profile;
+use nuthatch_transport::tls::{KeyFormat, MinVersion};
 use nuthatch_types::limits;
 
 use crate::process::privileges::IS_SUPPORTED;
 
 use super::{
-    HOT_WARM_PCT_MAX, HashAlgorithm, Options, UsageError,
+    HOT_WARM_PCT_MAX, HashAlgorithm, Options, UsageError, VerifyMode,
     draft::{Draft, invalid},
 };
 
@@ -467,6 +468,132 @@ pub(super) const WORDS: &[Word] = &[
         }),
     },
     Word {
+        name: "ssl_chain_cert",
+        doc: "certificate chain file in PEM format",
+        more: "The file, in PEM, of the server's certificate and of what leads from it to an \
+               authority. SIGHUP and `refresh_certs` read it and the others again; where one is \
+               broken, all stay as they were.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            draft.options.tls.chain_cert = Some(file("ssl_chain_cert", value)?);
+            Ok(())
+        }),
+    },
+    Word {
+        name: "ssl_key",
+        doc: "private key, if not part of the ssl_chain_cert file",
+        more: "The file of the private key, where it is not in that of the certificates.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            draft.options.tls.key = Some(file("ssl_key", value)?);
+            Ok(())
+        }),
+    },
+    Word {
+        name: "ssl_keyformat",
+        doc: "private key format, 1 (PEM) or 2 (DER)",
+        more: "How the key is written: `1` is PEM, `2` is DER.",
+        default: Some(|options| (options.tls.key_format as u8 + 1).to_string()),
+        action: WordAction::Take(|draft, value| {
+            draft.options.tls.key_format = match choice("ssl_keyformat", value)? {
+                1 => KeyFormat::Pem,
+                2 => KeyFormat::Der,
+                _ => return Err(UsageError::usage("Error loading the key: bad ssl filetype")),
+            };
+            Ok(())
+        }),
+    },
+    Word {
+        name: "ssl_verify_mode",
+        doc: "peer certificate verification mode: 0 (none), 1 (request),\n\
+              2 (require) or 3 (once, which is the same as 2)",
+        more: "Whether clients must show certificates: `0` asks none, `1` asks and lets clients \
+               decline, `2` requires one. `3` is the same as `2`.",
+        default: Some(|options| (options.tls.verify_mode as u8).to_string()),
+        action: WordAction::Take(|draft, value| {
+            let mode = choice("ssl_verify_mode", value)?;
+            let known = usize::try_from(mode).ok().and_then(|mode| VerifyMode::ALL.get(mode));
+            draft.options.tls.verify_mode = *known.ok_or_else(|| {
+                UsageError::value("Invalid ssl_verify_mode. Use help to see valid options.")
+            })?;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "ssl_ciphers",
+        doc: "what TLS 1.2 may use, as OpenSSL writes it",
+        more: "What TLS 1.2 may use, as OpenSSL writes it (`ECDHE-RSA-AES128-GCM-SHA256`, \
+               `HIGH:!CHACHA20`), out of the six suites there are: ECDHE with AES-GCM or \
+               ChaCha20-Poly1305. TLS 1.3 has its own.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let list = value.ok_or_else(|| missing("ssl_ciphers argument"))?;
+            draft.options.tls.ciphers = Some(list.to_owned());
+            Ok(())
+        }),
+    },
+    Word {
+        name: "ssl_ca_cert",
+        doc: "PEM format file of acceptable client CA's",
+        more: "The file, in PEM, of the certificates of those who may sign clients' certificates. \
+               Without it no client's certificate holds.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            draft.options.tls.ca_cert = Some(file("ssl_ca_cert", value)?);
+            Ok(())
+        }),
+    },
+    Word {
+        name: "ssl_wbuf_size",
+        doc: "size in kilobytes of per-connection SSL output buffer",
+        more: "How many kilobytes of answers a connection may have enciphered and not yet sent.",
+        default: Some(|options| (options.tls.wbuf_bytes >> 10).to_string()),
+        action: WordAction::Take(|draft, value| {
+            let size = bytes("ssl_wbuf_size", value, 1 << 10)?;
+            if size == 0 {
+                return Err(UsageError::value("ssl_wbuf_size must be at least 1"));
+            }
+            draft.options.tls.wbuf_bytes = size;
+            Ok(())
+        }),
+    },
+    Word {
+        name: "ssl_session_cache",
+        doc: "enable server-side SSL session cache, to support session\n\
+              resumption by clients that take no tickets",
+        more: "Keeps sessions for clients that take no tickets, so that they come back quickly; \
+               those that take them do so in any case.",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.tls.session_cache = true),
+    },
+    Word {
+        name: "ssl_min_version",
+        doc: "minimum protocol version to accept: 2 (tlsv1.2) or 3 (tlsv1.3)",
+        more: "The oldest version that is spoken: `2` is TLS 1.2, `3` is TLS 1.3. memcached's `0` \
+               and `1` stand for TLS 1.0 and 1.1, which are not spoken here: they give a warning and \
+               mean `2`.",
+        default: Some(|options| (options.tls.min_version as u8 + 2).to_string()),
+        action: WordAction::Take(|draft, value| {
+            draft.options.tls.min_version = match choice("ssl_min_version", value)? {
+                old @ (0 | 1) => {
+                    draft.options.warnings.push(format!(
+                        "ssl_min_version={old}: TLS 1.{old} is broken and not spoken here; serving \
+                         TLS 1.2 and later"
+                    ));
+                    MinVersion::Tls12
+                }
+                2 => MinVersion::Tls12,
+                3 => MinVersion::Tls13,
+                _ => {
+                    return Err(UsageError::value(
+                        "Invalid ssl_min_version. Use help to see valid options.",
+                    ));
+                }
+            };
+            Ok(())
+        }),
+    },
+    Word {
         name: "modern",
         doc: "the defaults of the next major version; currently the same",
         more: "",
@@ -556,6 +683,7 @@ pub(super) const WORDS: &[Word] = &[
     // Words that would do harm or nothing.
     refused("no_hashexpand", "an index that may not grow would have to refuse items"),
     refused("tail_repair_time", "references are never lost here, so that there is none to repair"),
+    refused("ssl_kernel_tls", "Kernel TLS offload is not available"),
     // Words that ask for what this build does not have.
     unsupported("ext_compact_under"),
     unsupported("ext_drop_under"),
@@ -576,16 +704,6 @@ pub(super) const WORDS: &[Word] = &[
     unsupported("proxy_memprofile"),
     unsupported("proxy_uring"),
     unsupported("slab_automove_freeratio"),
-    unsupported("ssl_ca_cert"),
-    unsupported("ssl_chain_cert"),
-    unsupported("ssl_ciphers"),
-    unsupported("ssl_kernel_tls"),
-    unsupported("ssl_key"),
-    unsupported("ssl_keyformat"),
-    unsupported("ssl_min_version"),
-    unsupported("ssl_session_cache"),
-    unsupported("ssl_verify_mode"),
-    unsupported("ssl_wbuf_size"),
 ];
 
 const fn unsupported(name: &'static str) -> Word {
@@ -615,6 +733,19 @@ fn bytes(name: &str, value: Option<&str>, unit: usize) -> Result<usize, UsageErr
     number
         .and_then(|number| (number as usize).checked_mul(unit))
         .ok_or_else(|| UsageError::value(format!("could not parse argument to {name}")))
+}
+
+/// The path of a file.
+fn file(name: &str, value: Option<&str>) -> Result<PathBuf, UsageError> {
+    value.map(PathBuf::from).ok_or_else(|| missing(&format!("{name} argument")))
+}
+
+/// One of the numbers that stand for something.
+fn choice(name: &str, value: Option<&str>) -> Result<i32, UsageError> {
+    let text = value.ok_or_else(|| missing(&format!("{name} argument")))?;
+    text.trim_start()
+        .parse()
+        .map_err(|_| UsageError::value(format!("could not parse argument to {name}")))
 }
 
 fn percent(name: &str, value: Option<&str>) -> Result<u8, UsageError> {

@@ -17,6 +17,7 @@ mod startup;
 mod statistics;
 mod support;
 mod systemd;
+mod tls;
 mod transcripts;
 mod udp;
 mod watch;

@@ -281,10 +281,9 @@ fn told_pid_at(address: std::net::SocketAddr) -> u64 {
 fn what_this_build_has_not_is_refused_and_not_ignored() {
     let refused: &[(&[&str], &str)] = &[
         (&["-S"], "-S (--enable-sasl)"),
-        (&["-Z"], "-Z (--enable-ssl)"),
         (&["-e", "/tmp/memory"], "-e (--memory-file)"),
         (&["-o", "ext_path=/tmp/x:1m"], "-o ext_path"),
-        (&["-o", "ssl_key=x"], "-o ssl_key"),
+        (&["-o", "ssl_kernel_tls"], "-o ssl_kernel_tls"),
         (&["-o", "tail_repair_time=30"], "-o tail_repair_time"),
         (&["-o", "no_hashexpand"], "-o no_hashexpand"),
     ];

@@ -36,7 +36,7 @@ fn mistakes_end_the_program_with_memcached_s_codes() {
     ends(&["-o", "frob"], 1, "Illegal suboption \"frob\"");
     ends(&["-x"], 1, "Illegal argument \"?\"");
     ends(&["-I", "1000"], 64, "Item max size cannot be less than 1024 bytes.");
-    ends(&["-Z"], 64, "-Z (--enable-ssl) is not supported by this build yet");
+    ends(&["-e", "x"], 64, "-e (--memory-file) is not supported by this build yet");
     ends(&["-l", "no-such-host.invalid"], 71, "no-such-host.invalid");
     ends(&["-l", "127.0.0.1:x"], 64, "Invalid port number: \"x\"");
 }

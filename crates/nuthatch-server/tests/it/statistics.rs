@@ -3,7 +3,7 @@
 use crate::admin::{agree, play};
 use crate::support::{Client, start};
 
-/// What `stats settings` of memcached 1.6.45 shows, without the lines of external storage, TLS and
+/// What `stats settings` of memcached 1.6.45 shows, without the lines of external storage and
 /// the proxy; and the line of ours behind them.
 const SETTINGS: &str = "maxbytes maxconns tcpport udpport inter verbosity oldest evictions \
     domain_socket umask shutdown_command growth_factor chunk_size num_threads num_threads_per_udp \
@@ -13,7 +13,9 @@ const SETTINGS: &str = "maxbytes maxconns tcpport udpport inter verbosity oldest
     lru_crawler_sleep lru_crawler_tocrawl tail_repair_time flush_enabled dump_enabled \
     hash_algorithm lru_maintainer_thread lru_segmented hot_lru_pct warm_lru_pct hot_max_factor \
     warm_max_factor temp_lru temporary_ttl idle_timeout watcher_logbuf_size worker_logbuf_size \
-    read_buf_mem_limit track_sizes inline_ascii_response drop_privileges num_napi_ids memory_file \
+    read_buf_mem_limit track_sizes inline_ascii_response drop_privileges ssl_enabled ssl_chain_cert ssl_key \
+    ssl_verify_mode ssl_keyformat ssl_ciphers ssl_ca_cert ssl_wbuf_size ssl_session_cache \
+    ssl_kernel_tls ssl_min_version num_napi_ids memory_file \
     client_flags_size profile";
 
 /// What `stats` of memcached 1.6.45 shows by default, without the lines of external storage, TLS and

@@ -13,6 +13,7 @@ use rustls::{
     server::{NoServerSessionStorage, ServerSessionMemoryCache},
     sign::SingleCertAndKey,
 };
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -23,6 +24,9 @@ use crate::Stream;
 /// How many sessions the cache keeps for each of the three demands on clients; the oldest go first.
 /// They take about half a KiB each.
 const SESSIONS_MAX: usize = 4096;
+
+/// How many handshakes may be under way at a time. One takes some 20 KiB until it is over.
+const HANDSHAKES_MAX: usize = 1024;
 
 /// How much is enciphered before the kernel takes some of it; memcached's figure, and one record.
 const WRITE_BYTES_DEFAULT: usize = 16 << 10;
@@ -98,7 +102,11 @@ impl ServerTlsBuilder {
     /// [`TlsError`] says which file, or which list, and what is wrong with it.
     pub fn load(self) -> Result<ServerTls, TlsError> {
         let configs = self.configs()?;
-        Ok(ServerTls(Arc::new(Inner { settings: self, configs: RwLock::new(configs) })))
+        Ok(ServerTls(Arc::new(Inner {
+            settings: self,
+            configs: RwLock::new(configs),
+            handshakes: Semaphore::new(HANDSHAKES_MAX),
+        })))
     }
 
     fn configs(&self) -> Result<Configs, TlsError> {
@@ -148,6 +156,8 @@ pub struct ServerTls(Arc<Inner>);
 struct Inner {
     settings: ServerTlsBuilder,
     configs: RwLock<Configs>,
+    /// As many permits as there may be more handshakes.
+    handshakes: Semaphore,
 }
 
 /// What the files said, for each demand on clients.
@@ -193,7 +203,8 @@ impl ServerTls {
         self.0.settings.session_cache
     }
 
-    /// Shakes hands with a client that has connected.
+    /// Shakes hands with a client that has connected. A client that has sent nothing yet costs
+    /// nothing but its socket; of those that have, 1024 are served at a time, and the others wait.
     ///
     /// Cancel safe in that the connection is closed. There is no time limit; the caller has the
     /// clock, and needs one: a client may send nothing for ever.
@@ -204,6 +215,9 @@ impl ServerTls {
     /// told as far as TLS has a word for it, and the connection is closed.
     pub async fn accept(&self, stream: Stream, auth: ClientAuth) -> Result<Stream, HandshakeError> {
         let (socket, peer) = stream.into_plain().map_err(HandshakeError)?;
+        socket.readable().await.map_err(HandshakeError)?;
+        // Never closed, so there always is one in the end.
+        let _permit = self.0.handshakes.acquire().await;
         let config = {
             let configs = self.0.configs.read();
             Arc::clone(match auth {

@@ -1,0 +1,306 @@
+//! TLS as operators set it up and clients meet it.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, Shutdown, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use nuthatch_server::transport::{ConnectAddr, Stream, tls::ClientTls};
+use nuthatch_testkit::{Daemon, find_program};
+use tempfile::TempDir;
+
+use crate::support::{run, start};
+
+/// A certificate that signs itself, in a folder of its own.
+struct Identity(TempDir);
+
+impl Identity {
+    fn new() -> Self {
+        let identity = Self(tempfile::tempdir().unwrap());
+        identity.renew();
+        identity
+    }
+
+    fn renew(&self) {
+        let made = rcgen::generate_simple_self_signed(["cache.example".to_owned()]).unwrap();
+        fs::write(self.path("cert.pem"), made.cert.pem()).unwrap();
+        fs::write(self.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// What follows `-o`.
+    fn words(&self) -> String {
+        let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));
+        format!("ssl_chain_cert={},ssl_key={}", cert.display(), key.display())
+    }
+
+    fn start(&self, more: &[&str]) -> Daemon {
+        let words = self.words();
+        start([&["-Z", "-o", &words], more].concat())
+    }
+
+    /// What a client hears who says all of this and then listens to the end; and by which
+    /// certificate it knows the server.
+    fn hear(&self, port: u16, said: &[u8]) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+        let client = ClientTls::builder()
+            .roots(self.path("cert.pem"))
+            .server_name("cache.example")
+            .build()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let address = ConnectAddr::Tcp { host: "127.0.0.1".to_owned(), port };
+            let mut stream = client.connect(Stream::connect(&address).await?, "").await?;
+            let shown = stream.tls().unwrap().peer_certificate().unwrap().to_vec();
+            stream.write_all(said).await?;
+            let mut heard = Vec::new();
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                match stream.read(&mut buffer).await? {
+                    0 => return Ok((heard, shown)),
+                    n => heard.extend_from_slice(&buffer[..n]),
+                }
+            }
+        })
+    }
+
+    fn text(&self, port: u16, said: &str) -> String {
+        String::from_utf8(self.hear(port, said.as_bytes()).unwrap().0).unwrap()
+    }
+}
+
+/// The value of a line of `stats`.
+fn figure(text: &str, name: &str) -> Option<String> {
+    let prefix = format!("STAT {name} ");
+    text.lines().find_map(|line| Some(line.strip_prefix(&prefix)?.trim_end().to_owned()))
+}
+
+/// What somebody hears who does not speak TLS; an error is the end too.
+fn hear_plain(port: u16, said: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(said).unwrap();
+    let mut heard = Vec::new();
+    match stream.read_to_end(&mut heard) {
+        Ok(_) => {}
+        Err(error) => {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "closed, not kept");
+        }
+    }
+    heard
+}
+
+#[test]
+fn pipelined_sets_are_all_answered() {
+    let identity = Identity::new();
+    let daemon = identity.start(&[]);
+    let port = daemon.port().unwrap();
+    let mut said = Vec::new();
+    for n in 0..3000 {
+        write!(said, "set k{n} 0 0 10\r\n0123456789\r\n").unwrap();
+    }
+    said.extend_from_slice(b"quit\r\n");
+    let (heard, _) = identity.hear(port, &said).unwrap();
+    assert!(heard == b"STORED\r\n".repeat(3000));
+
+    let value = "v".repeat(900_000);
+    let said = format!("set large 0 0 900000\r\n{value}\r\nget large\r\nquit\r\n");
+    let heard = identity.text(port, &said);
+    assert!(heard == format!("STORED\r\nVALUE large 0 900000\r\n{value}\r\nEND\r\n"));
+}
+
+#[test]
+fn who_does_not_speak_tls_is_not_served() {
+    let identity = Identity::new();
+    let daemon = identity.start(&[]);
+    let port = daemon.port().unwrap();
+    let errors =
+        |stats: &str| figure(stats, "ssl_handshake_errors").unwrap().parse::<u64>().unwrap();
+    // Whoever waited for the server's start may have looked in.
+    let before = errors(&identity.text(port, "stats\r\nquit\r\n"));
+    let binary = [&[0x80, 0x0b][..], &[0; 22]].concat();
+    for said in [&b"version\r\n"[..], &binary, b"get a\r\nget b\r\nget c\r\n"] {
+        let heard = hear_plain(port, said);
+        assert!(heard.len() < 10, "an alert at most: {heard:?}");
+    }
+    let stats = identity.text(port, "stats\r\nquit\r\n");
+    assert_eq!(errors(&stats), before + 3);
+    assert_eq!(figure(&stats, "ssl_proto_errors").as_deref(), Some("0"));
+    assert_eq!(figure(&stats, "ssl_new_sessions"), None, "that is of the session cache");
+    assert!(figure(&stats, "time_since_server_cert_refresh").is_some());
+}
+
+#[test]
+fn settings_say_how_it_is_set_up() {
+    let identity = Identity::new();
+    let daemon = identity.start(&["-o", "ssl_wbuf_size=64,ssl_session_cache,ssl_min_version=3"]);
+    let port = daemon.port().unwrap();
+    let settings = identity.text(port, "stats settings\r\nquit\r\n");
+    let cert = identity.path("cert.pem").display().to_string();
+    for (name, value) in [
+        ("ssl_enabled", "yes"),
+        ("ssl_chain_cert", &*cert),
+        ("ssl_verify_mode", "0"),
+        ("ssl_keyformat", "1"),
+        ("ssl_ciphers", "NULL"),
+        ("ssl_ca_cert", "NULL"),
+        ("ssl_wbuf_size", "65536"),
+        ("ssl_session_cache", "yes"),
+        ("ssl_kernel_tls", "no"),
+        ("ssl_min_version", "tlsv1.3"),
+    ] {
+        assert_eq!(figure(&settings, name).as_deref(), Some(value), "{name}");
+    }
+    let stats = identity.text(port, "stats\r\nquit\r\n");
+    assert_eq!(figure(&stats, "ssl_new_sessions").as_deref(), Some("2"));
+}
+
+#[test]
+fn certificates_are_read_again_when_told_to() {
+    let identity = Identity::new();
+    let daemon = identity.start(&[]);
+    let port = daemon.port().unwrap();
+    let shown = || identity.hear(port, b"quit\r\n").map(|(_, certificate)| certificate);
+    let first = shown().unwrap();
+    let before = fs::read(identity.path("key.pem")).unwrap();
+    fs::write(identity.path("key.pem"), "nothing").unwrap();
+    let heard = identity.text(port, "refresh_certs\r\nversion\r\nquit\r\n");
+    let prefix = format!("Error loading the key: {} : ", identity.path("key.pem").display());
+    assert!(heard.starts_with(&prefix) && heard.ends_with("VERSION 1.6.45\r\n"), "{heard}");
+    assert!(shown().unwrap() == first, "what was there stays");
+    fs::write(identity.path("key.pem"), before).unwrap();
+
+    let old = ClientTls::builder().danger_accept_any_certificate(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let address = ConnectAddr::Tcp { host: "127.0.0.1".to_owned(), port };
+        let stream = Stream::connect(&address).await.unwrap();
+        let mut held = old.connect(stream, "cache.example").await.unwrap();
+        identity.renew();
+        held.write_all(b"refresh_certs\r\nversion\r\n").await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"VERSION 1.6.45\r\n") {
+            let mut buffer = [0; 100];
+            let n = held.read(&mut buffer).await.unwrap();
+            assert!(n > 0, "old connections live on");
+            heard.extend_from_slice(&buffer[..n]);
+        }
+        assert_eq!(heard, b"OK\r\nVERSION 1.6.45\r\n");
+    });
+    let second = shown().unwrap();
+    assert!(second != first);
+
+    identity.renew();
+    kill(Pid::from_raw(i32::try_from(daemon.pid()).unwrap()), Signal::SIGHUP).unwrap();
+    // Until the server has it, its certificate is not the one to be believed.
+    let third = (0..1000).find_map(|_| {
+        thread::sleep(Duration::from_millis(10));
+        shown().ok()
+    });
+    assert!(third.is_some_and(|third| third != second));
+}
+
+#[test]
+fn what_cannot_be_is_said_in_memcached_s_words() {
+    let identity = Identity::new();
+    let other = Identity::new();
+    let words = identity.words();
+    let (cert, key) = (identity.path("cert.pem"), other.path("key.pem"));
+    let mixed = format!("ssl_chain_cert={},ssl_key={}", cert.display(), key.display());
+    let nope = format!("{words},ssl_ciphers=NOPE");
+    for (args, code, message) in [
+        (&["-Z"][..], 64, "Error loading the certificate chain: (null) : "),
+        (&["-Z", "-p", "0"], 64, "ERROR: You cannot enable SSL without a TCP port."),
+        (
+            &["-Z", "-o", "ssl_chain_cert=/none"],
+            64,
+            "Error loading the certificate chain: /none : ",
+        ),
+        (&["-Z", "-o", &mixed], 64, "Error validating the certificate: "),
+        (&["-Z", "-o", &nope], 64, "Error setting the provided cipher(s): NOPE"),
+        (
+            &["-o", "ssl_verify_mode=9"],
+            1,
+            "Invalid ssl_verify_mode. Use help to see valid options.",
+        ),
+        (
+            &["-o", "ssl_min_version=7"],
+            1,
+            "Invalid ssl_min_version. Use help to see valid options.",
+        ),
+        (&["-o", "ssl_keyformat=PEM"], 1, "could not parse argument to ssl_keyformat"),
+        (&["-o", "ssl_ca_cert"], 1, "Missing ssl_ca_cert argument"),
+        (&["-o", "ssl_kernel_tls"], 64, "Kernel TLS offload is not available"),
+        (&["-l", "notls:127.0.0.1"], 64, "'notls' option is valid only when SSL is enabled"),
+    ] {
+        let output = run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+        assert!(stderr.contains(message), "{args:?}: {stderr}");
+    }
+}
+
+/// What `openssl s_client` prints when it says this.
+fn s_client(port: u16, args: &[&str], said: &str) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{port}")]).args(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A server that has refused it already is no mistake of ours.
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = stdin.write_all(said.as_bytes());
+    // With `-quiet` it does not end with its input, but with the server.
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn openssl_is_served_in_the_versions_there_are() {
+    if find_program("openssl").is_none() {
+        eprintln!("openssl is not installed: skipped");
+        return;
+    }
+    let identity = Identity::new();
+    let daemon = identity.start(&[]);
+    let port = daemon.port().unwrap();
+    let ca = identity.path("cert.pem");
+    let verify = ["-CAfile", path(&ca), "-verify_return_error"];
+    for version in ["-tls1_2", "-tls1_3"] {
+        let args = [&[version][..], &verify].concat();
+        let heard = s_client(port, &args, "version\r\nquit\r\n");
+        assert!(heard.contains("VERSION 1.6.45"), "{version}: {heard}");
+    }
+    let heard = s_client(port, &["-tls1_1"], "version\r\nquit\r\n");
+    assert!(!heard.contains("VERSION"), "{heard}");
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_silent_client_is_let_go() {
+    let identity = Identity::new();
+    let daemon = identity.start(&["-o", "idle_timeout=1"]);
+    let port = daemon.port().unwrap();
+    // Nothing, and the beginning of something.
+    for said in [&b""[..], &[22, 3, 1]] {
+        assert!(hear_plain(port, said).len() < 10);
+    }
+    let gone = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    gone.shutdown(Shutdown::Both).unwrap();
+    assert!(identity.text(port, "version\r\nquit\r\n").starts_with("VERSION"));
+}
