@@ -7,6 +7,7 @@ mod end;
 mod limits;
 mod real;
 mod server;
+mod tls;
 
 use std::time::Duration;
 

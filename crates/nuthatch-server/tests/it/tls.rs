@@ -18,7 +18,7 @@ use nuthatch_server::transport::{ConnectAddr, Stream, tls::ClientTls};
 use nuthatch_testkit::{Daemon, find_program};
 use tempfile::TempDir;
 
-use crate::support::{run, start};
+use crate::support::{Bare, run, start};
 
 /// A certificate that signs itself, in a folder of its own.
 struct Identity(TempDir);
@@ -303,4 +303,41 @@ fn a_silent_client_is_let_go() {
     let gone = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     gone.shutdown(Shutdown::Both).unwrap();
     assert!(identity.text(port, "version\r\nquit\r\n").starts_with("VERSION"));
+}
+
+#[test]
+fn listeners_ask_what_their_address_says() {
+    let identity = Identity::new();
+    let ca = format!("ssl_ca_cert={}", identity.path("cert.pem").display());
+    let list = "notls:127.0.0.1:-1,127.0.0.1:-1,btls:127.0.0.1:-1,mtls:127.0.0.1:-1";
+    let words = identity.words();
+    let server =
+        Bare::start(&["-Z", "-o", &words, "-o", &ca, "-o", "ssl_verify_mode=2", "-l", list]);
+    let ports: Vec<u16> = server.addresses().iter().map(|address| address.port()).collect();
+    let [plain, default, basic, mutual] = ports[..] else { panic!("four ports: {ports:?}") };
+
+    let mut watcher = TcpStream::connect((Ipv4Addr::LOCALHOST, plain)).unwrap();
+    watcher.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    watcher.write_all(b"watch connevents\r\n").unwrap();
+    let mut heard = Vec::new();
+    let mut listen_for = |what: &str| {
+        while !String::from_utf8_lossy(&heard).contains(what) {
+            let mut buffer = [0; 1000];
+            let n = watcher.read(&mut buffer).unwrap();
+            assert!(n > 0, "no {what} in {}", String::from_utf8_lossy(&heard));
+            heard.extend_from_slice(&buffer[..n]);
+        }
+    };
+    listen_for("OK\r\n");
+
+    assert_eq!(hear_plain(plain, b"version\r\nquit\r\n"), b"VERSION 1.6.45\r\n");
+    assert_eq!(identity.text(basic, "version\r\nquit\r\n"), "VERSION 1.6.45\r\n");
+    for port in [default, mutual] {
+        let heard = identity.hear(port, b"version\r\nquit\r\n");
+        // The refusal may be lost with the connection.
+        let is_served = heard.is_ok_and(|(text, _)| !text.is_empty());
+        assert!(!is_served, "without a certificate");
+    }
+    listen_for("type=conntlserr fd=");
+    listen_for("type=conn_new ");
 }
