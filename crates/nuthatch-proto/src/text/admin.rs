@@ -74,7 +74,10 @@ pub(crate) fn parse<'a>(verb: &[u8], mut args: Tokens<'a>, noreply: bool) -> Opt
         }
         b"lru" => lru(args).map(Admin::Lru),
         b"extstore" => extstore(args).ok_or(UNKNOWN).map(Admin::Extstore),
-        b"refresh_certs" => Ok(Admin::RefreshCerts),
+        // Heeds no `noreply`.
+        b"refresh_certs" => {
+            return Some(Parsed::request(Request::Admin(Admin::RefreshCerts), false));
+        }
         b"config" => return Some(config(args, noreply)),
         b"debugtime" => debug_time(args).ok_or(UNKNOWN).map(Admin::DebugTime),
         b"debugitem" => debug_item(args).ok_or(UNKNOWN),

@@ -171,6 +171,9 @@ fn retrievals_give_their_keys() {
         let keys: Vec<_> = get.keys().map(|key| key.as_bytes()).collect();
         assert_eq!(keys, [&b"a\tb"[..], b"c"]);
     });
+    request(b"refresh_certs noreply\r\n", |request, noreply| {
+        assert!(matches!(request, Request::Admin(Admin::RefreshCerts)) && !noreply);
+    });
     request(b"get a noreply\r\n", |request, noreply| {
         let Request::Get(get) = request else { panic!("{request:?}") };
         assert!(!noreply && get.keys().count() == 2, "the word is a key");
