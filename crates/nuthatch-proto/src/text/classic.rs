@@ -51,7 +51,6 @@ pub(crate) fn store<'a>(verb: &[u8], line: &'a [u8], mut tokens: Tokens<'a>) -> 
         return Parsed::unbounded();
     };
     let noreply = is_noreply(line);
-    let n_tokens = if verb == b"cas" { 6 } else { 5 };
     let mut read = || -> Option<Set<'a>> {
         let key = Key::binary(key).ok()?;
         let flags = ItemFlags(number::flags_lenient(flags)?);
@@ -69,7 +68,9 @@ pub(crate) fn store<'a>(verb: &[u8], line: &'a [u8], mut tokens: Tokens<'a>) -> 
     match read() {
         Some(set) => Parsed::request(Request::Set(set), noreply),
         // A key with a space in it moves the length to another place.
-        None if Tokens(line).count() > n_tokens + usize::from(noreply) => Parsed::unbounded(),
+        None if Tokens(line).count() > store_tokens(verb) + usize::from(noreply) => {
+            Parsed::unbounded()
+        }
         None => Parsed::Malformed { line: BAD_FORMAT, noreply, swallow: len + 2 },
     }
 }
@@ -116,6 +117,11 @@ pub(crate) fn touch<'a>(line: &'a [u8], mut tokens: Tokens<'a>) -> Parsed<'a> {
         }
         None => Parsed::malformed(BAD_EXPTIME, noreply),
     }
+}
+
+/// How many words a store command has, without `noreply`.
+fn store_tokens(verb: &[u8]) -> usize {
+    if verb == b"cas" { 6 } else { 5 }
 }
 
 /// The length a store command announces, if it is one.

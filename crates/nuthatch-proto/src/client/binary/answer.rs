@@ -93,6 +93,14 @@ fn success<'a>(
     })
 }
 
+fn is_store(verb: Verb) -> bool {
+    matches!(verb, Verb::Set | Verb::Add | Verb::Replace | Verb::Append | Verb::Prepend)
+}
+
+fn is_arith(verb: Verb) -> bool {
+    matches!(verb, Verb::Increment | Verb::Decrement)
+}
+
 /// What is a result, and no error.
 fn failure(asked: Asked, status: Status) -> Option<Response<'static>> {
     let compares = asked.compares;
@@ -106,30 +114,13 @@ fn failure(asked: Asked, status: Status) -> Option<Response<'static>> {
         (Verb::Add, Status::EXISTS) | (Verb::Replace, Status::NOT_FOUND) if !compares => {
             Response::Stored(Stored::NotStored)
         }
-        (
-            Verb::Set | Verb::Add | Verb::Replace | Verb::Append | Verb::Prepend,
-            Status::NOT_FOUND,
-        ) => Response::Stored(Stored::NotFound),
-        (
-            Verb::Set
-            | Verb::Add
-            | Verb::Replace
-            | Verb::Append
-            | Verb::Prepend
-            | Verb::Increment
-            | Verb::Decrement,
-            Status::EXISTS,
-        ) => Response::Stored(Stored::Exists),
-        (
-            Verb::Set
-            | Verb::Add
-            | Verb::Replace
-            | Verb::Append
-            | Verb::Prepend
-            | Verb::Increment
-            | Verb::Decrement,
-            Status::NOT_STORED,
-        ) => Response::Stored(Stored::NotStored),
+        (verb, Status::NOT_FOUND) if is_store(verb) => Response::Stored(Stored::NotFound),
+        (verb, Status::EXISTS) if is_store(verb) || is_arith(verb) => {
+            Response::Stored(Stored::Exists)
+        }
+        (verb, Status::NOT_STORED) if is_store(verb) || is_arith(verb) => {
+            Response::Stored(Stored::NotStored)
+        }
         _ => return None,
     })
 }
