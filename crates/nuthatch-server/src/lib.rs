@@ -35,7 +35,7 @@
 //! nothing while nobody does.
 //!
 //! [`options`] is memcached's command line as a table; [`process`] is what a daemon does to its
-//! own process before it serves; [`command_line`] is its reference; [`compatibility`] lists where `nuthatchd` differs from memcached.
+//! own process before it serves; [`passwd`] makes entries for the password file; [`command_line`] is its reference; [`compatibility`] lists where `nuthatchd` differs from memcached.
 
 #![forbid(unsafe_code)]
 
@@ -46,6 +46,7 @@ mod engine;
 pub mod log;
 mod logger;
 pub mod options;
+pub mod passwd;
 pub mod process;
 mod server;
 mod stop;

@@ -21,7 +21,7 @@ use nuthatch_server::transport::{
     AddrError, BindOptions, Bound, BoundUdp, Inherited, ListenAddr, ListenProtocol, Local, Place,
     bind, bind_udp, has_inherited, inherited,
 };
-use nuthatch_server::{End, Engine, Logger, Server, Telemetry, log};
+use nuthatch_server::{End, Engine, Logger, Server, Telemetry, log, passwd};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Where to listen without `-l`. memcached serves every address of the machine to everybody.
@@ -31,6 +31,10 @@ const LISTEN_DEFAULT: &str = "127.0.0.1";
 const LISTENERS_EXPECTED: usize = 8;
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    if args.nth(1).is_some_and(|first| first == passwd::COMMAND) {
+        return ExitCode::from(passwd::run(args));
+    }
     let options = match options::parse(std::env::args_os()) {
         Ok(Parsed::Run(options)) => *options,
         Ok(Parsed::Print(text)) => {

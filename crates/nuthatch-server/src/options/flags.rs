@@ -466,7 +466,8 @@ pub(super) const FLAGS: &[Flag] = &[
         more: "A file of users and passwords, one `user:password` a line. Before anything \
                else is served, a client must send `set KEY 0 0 LENGTH` with the value `user \
                password`, KEY being anything; the answer is `STORED` or an error. Passwords are sent \
-               as they are: use it on networks that you trust.\n\
+               as they are: use it on networks that you trust, or with `-Z`. `nuthatchd passwd` makes \
+               entries from which nobody can read the password.\n\
                Up to 65536 lines, names of 255 bytes, passwords of 1024; a user may have several. \
                The text protocol alone is spoken then, and there is no UDP. SIGHUP reads the file \
                again; a bad one changes nothing.",

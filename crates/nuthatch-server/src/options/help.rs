@@ -34,6 +34,7 @@ pub(super) fn help() -> String {
         let left = format!("   - {}:", word.name);
         entry(&mut text, &left, WORD_WIDTH, word.doc, default.as_deref());
     }
+    text.push_str(COMMANDS);
     text
 }
 
@@ -64,5 +65,7 @@ fn entry(text: &mut String, left: &str, width: usize, doc: &str, default: Option
     text.push('\n');
 }
 
+const COMMANDS: &str =
+    "\nnuthatchd passwd USER makes an entry for -Y; nuthatchd passwd --help says more\n";
 const FLAG_WIDTH: usize = 31;
 const WORD_WIDTH: usize = 26;

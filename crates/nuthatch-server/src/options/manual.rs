@@ -219,12 +219,38 @@ type Table = (&'static str, &'static [(&'static str, &'static str)]);
 
 const TABLES: &[Table] = &[
     (
+        "Commands",
+        &[
+            (
+                "nuthatchd passwd USER",
+                "Prints an entry for the file of `-Y`: keys made of a password (SCRAM-SHA-256), with \
+                 which nobody can log in who reads them. The password is asked for on the terminal, \
+                 twice and without showing it, or is one line of standard input.",
+            ),
+            (
+                "nuthatchd passwd -f FILE USER",
+                "Puts the entry into the file, in place of the user's old ones, or beside them with \
+                 `-a`. The file is replaced as a whole and keeps its owner and mode; one that is not \
+                 there is made.",
+            ),
+            ("nuthatchd passwd -f FILE -d USER", "Takes the user's entries out of the file."),
+            (
+                "nuthatchd passwd --iterations=N USER",
+                "Hashes the password so often, 4096 to 1000000 times, instead of 16384: what each login \
+                 by password costs the server, and each guess whoever has stolen the file.",
+            ),
+        ],
+    ),
+    (
         "Signals",
         &[
             ("SIGINT", "Ends the server."),
             ("SIGTERM", "Ends the server."),
             ("SIGUSR1", "Ends the server, and says so."),
-            ("SIGHUP", "Reads the password file of `-Y` again; a bad one changes nothing."),
+            (
+                "SIGHUP",
+                "Reads the password file of `-Y` and the files of TLS again; a bad one changes nothing.",
+            ),
         ],
     ),
     (

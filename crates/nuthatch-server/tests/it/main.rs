@@ -11,6 +11,7 @@ mod late;
 mod manual;
 mod options;
 mod oracle;
+mod passwd;
 mod privileges;
 mod robustness;
 mod startup;
