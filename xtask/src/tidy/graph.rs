@@ -8,6 +8,8 @@
 //!    └───── store            types below them all
 //! ```
 //!
+//! discovery stands beside server and client, and both may ask it.
+//!
 //! The three in the middle know only the vocabulary below them, never one another: that is what
 //! makes each of them usable alone.
 
@@ -72,17 +74,19 @@ const OURS: &[(&str, &[&str])] = &[
     (PROTO, &[TYPES]),
     (STORE, &[TYPES]),
     (TRANSPORT, &[TYPES]),
-    (SERVER, &[TYPES, PROTO, STORE, TRANSPORT]),
-    (CLIENT, &[TYPES, PROTO, TRANSPORT]),
+    // Its stores are reached over the same connections, with the same TLS, as anything else.
+    (DISCOVERY, &[TYPES, TRANSPORT]),
+    (SERVER, &[TYPES, PROTO, STORE, TRANSPORT, DISCOVERY]),
+    (CLIENT, &[TYPES, PROTO, TRANSPORT, DISCOVERY]),
     // Whatever tests need, except what they test.
     (TESTKIT, &[TYPES, PROTO]),
-    ("nuthatch-examples", &[TYPES, PROTO, STORE, TRANSPORT, SERVER, CLIENT]),
+    ("nuthatch-examples", &[TYPES, PROTO, STORE, TRANSPORT, DISCOVERY, SERVER, CLIENT]),
     ("xtask", &[]),
 ];
 
 /// Packages of others that have a home.
 const OTHERS: &[(&str, &[&str])] = &[
-    ("tokio", &[TRANSPORT, SERVER, CLIENT, "nuthatch-examples"]),
+    ("tokio", &[TRANSPORT, DISCOVERY, SERVER, CLIENT, "nuthatch-examples"]),
     ("rustls", &[TRANSPORT]),
     ("tokio-rustls", &[TRANSPORT]),
     ("rustls-native-certs", &[TRANSPORT]),
@@ -94,6 +98,7 @@ const TYPES: &str = "nuthatch-types";
 const PROTO: &str = "nuthatch-proto";
 const STORE: &str = "nuthatch-store";
 const TRANSPORT: &str = "nuthatch-transport";
+const DISCOVERY: &str = "nuthatch-discovery";
 const SERVER: &str = "nuthatch-server";
 const CLIENT: &str = "nuthatch-client";
 const TESTKIT: &str = "nuthatch-testkit";
@@ -121,6 +126,9 @@ mod tests {
             (TRANSPORT, TYPES),
             (SERVER, STORE),
             (CLIENT, TRANSPORT),
+            (CLIENT, DISCOVERY),
+            (SERVER, DISCOVERY),
+            (DISCOVERY, TRANSPORT),
             (TRANSPORT, "tokio"),
             (PROTO, "nom"),
         ] {
@@ -131,7 +139,7 @@ mod tests {
     #[test]
     fn the_middle_crates_do_not_know_one_another() {
         for from in [PROTO, STORE, TRANSPORT] {
-            for to in [PROTO, STORE, TRANSPORT, SERVER, CLIENT] {
+            for to in [PROTO, STORE, TRANSPORT, DISCOVERY, SERVER, CLIENT] {
                 wrong(from, to);
             }
         }
@@ -149,6 +157,9 @@ mod tests {
         wrong(SERVER, CLIENT);
         wrong(CLIENT, SERVER);
         wrong(CLIENT, STORE);
+        wrong(DISCOVERY, PROTO);
+        wrong(DISCOVERY, SERVER);
+        wrong(DISCOVERY, CLIENT);
         wrong("xtask", TYPES);
     }
 
