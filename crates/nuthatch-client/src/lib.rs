@@ -8,6 +8,7 @@ mod clock;
 mod conn;
 mod error;
 mod item;
+pub mod route;
 
 // The public interface.
 pub use builder::Builder;
