@@ -8,6 +8,7 @@
 mod bench;
 mod dist;
 mod docs;
+mod guests;
 mod run;
 mod tidy;
 mod verify;
@@ -36,6 +37,7 @@ fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
         Some("docs") => docs::run(),
         Some("bench") => bench::run(args),
         Some("fuzz") => verify::fuzz(args),
+        Some("guests") => guests::run(args),
         Some("loom") => verify::loom(args),
         Some("soak") => verify::soak(args),
         Some("tsan") => verify::tsan(args),
@@ -55,6 +57,8 @@ cargo xtask dist [--target TRIPLE] [--profile NAME] [--deb]
                                       lay out what is installed, and pack it
 cargo xtask docs                      write the manual and reference pages anew
 cargo xtask fuzz [target] [seconds]   fuzz one target, or each in turn (60 s)
+cargo xtask guests [filter]           clients that others wrote, installed and used; jars
+                                      named in NUTHATCH_JARS are used too
 cargo xtask loom [filter]             every interleaving of the store's small parts
 cargo xtask soak [filter]             nuthatchd against rude clients, the long versions
 cargo xtask tsan [package…] [-- test] tests under ThreadSanitizer (default: nuthatch-store)

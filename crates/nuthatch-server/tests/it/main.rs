@@ -3,10 +3,12 @@
 mod admin;
 mod auth;
 mod clients;
+mod clients_tls;
 mod connections;
 mod debian;
 mod differences;
 mod dist;
+mod guests;
 mod late;
 mod manual;
 mod options;

@@ -21,22 +21,24 @@ use tempfile::TempDir;
 use crate::support::{Bare, run, start};
 
 /// A certificate that signs itself, in a folder of its own.
-struct Identity(TempDir);
+pub(crate) struct Identity(TempDir);
 
 impl Identity {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let identity = Self(tempfile::tempdir().unwrap());
         identity.renew();
         identity
     }
 
     fn renew(&self) {
-        let made = rcgen::generate_simple_self_signed(["cache.example".to_owned()]).unwrap();
+        // Some clients check the host they were given, and some the address.
+        let names = ["cache.example", "localhost", "127.0.0.1"].map(str::to_owned);
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
         fs::write(self.path("cert.pem"), made.cert.pem()).unwrap();
         fs::write(self.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -46,7 +48,7 @@ impl Identity {
         format!("ssl_chain_cert={},ssl_key={}", cert.display(), key.display())
     }
 
-    fn start(&self, more: &[&str]) -> Daemon {
+    pub(crate) fn start(&self, more: &[&str]) -> Daemon {
         let words = self.words();
         start([&["-Z", "-o", &words], more].concat())
     }
@@ -76,7 +78,7 @@ impl Identity {
         })
     }
 
-    fn text(&self, port: u16, said: &str) -> String {
+    pub(crate) fn text(&self, port: u16, said: &str) -> String {
         String::from_utf8(self.hear(port, said.as_bytes()).unwrap().0).unwrap()
     }
 }

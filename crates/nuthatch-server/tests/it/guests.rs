@@ -1,0 +1,115 @@
+//! Running other people's clients: a script in their language for each, under `tests/guests`.
+//!
+//! A script takes everything it needs from variables that begin with `GUEST_`, asserts for itself,
+//! and says by its exit status that its client is not installed: then there is nothing to test.
+//! What takes long to install is put together by `cargo xtask guests`, in a folder that
+//! `NUTHATCH_GUESTS` names.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use nuthatch_testkit::{Daemon, find_program};
+
+use crate::support::skip;
+
+/// What a script exits with whose client is not installed.
+const NOT_INSTALLED: i32 = 77;
+
+/// Where Debian puts spymemcached.
+const SPYMEMCACHED: &str = "/usr/share/java/spymemcached.jar";
+
+/// Somebody else's client, and how it is to connect.
+pub(crate) struct Guest {
+    script: &'static str,
+    env: Vec<(&'static str, String)>,
+}
+
+/// A client by the script that uses it; without more it speaks plain text and does not log in.
+pub(crate) fn guest(script: &'static str) -> Guest {
+    Guest { script, env: Vec::new() }
+}
+
+impl Guest {
+    /// With the binary protocol, where the client speaks both.
+    pub(crate) fn binary(self) -> Self {
+        self.with("GUEST_PROTOCOL", "binary")
+    }
+
+    /// Over TLS, to a server whose certificate is verified with this one.
+    pub(crate) fn tls(self, ca: &Path) -> Self {
+        self.with("GUEST_CA", ca.to_str().unwrap())
+    }
+
+    /// In this version of TLS and no other: `1.2`, `1.3`.
+    pub(crate) fn tls_version(self, version: &str) -> Self {
+        self.with("GUEST_TLS", version)
+    }
+
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
+        self
+    }
+
+    /// Uses a server; whether there was a client to use it.
+    #[track_caller]
+    pub(crate) fn run(self, daemon: &Daemon) -> bool {
+        let Some(mut command) = self.command() else {
+            skip(&format!("nothing here runs {}", self.script));
+            return false;
+        };
+        match (daemon.port(), daemon.socket_path()) {
+            (Some(port), _) => command.env("GUEST_PORT", port.to_string()),
+            (None, path) => command.env("GUEST_PATH", path.unwrap()),
+        };
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        match output.status.code() {
+            Some(NOT_INSTALLED) => {
+                skip(&format!("the client of {} is not installed", self.script));
+                false
+            }
+            Some(0) => {
+                eprint!("{}", String::from_utf8_lossy(&output.stdout));
+                true
+            }
+            _ => panic!("{} {:?}: {}", self.script, self.env, all_of(&output)),
+        }
+    }
+
+    /// The script under its interpreter, if that is installed.
+    fn command(&self) -> Option<Command> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(self.script);
+        let extension = script.extension().unwrap().to_str().unwrap();
+        let folder = env::var_os("NUTHATCH_GUESTS").map(PathBuf::from);
+        let mut command = Command::new(find_program(match extension {
+            "py" => "python3",
+            "php" => "php",
+            "rb" => "ruby",
+            "js" => "node",
+            "java" => "java",
+            other => panic!("what runs {other}?"),
+        })?);
+        if let Some(folder) = &folder {
+            command.env("NODE_PATH", folder.join("node_modules"));
+        }
+        if extension == "java" {
+            // Whatever is in the folder goes before what Debian has.
+            let own = folder.map_or_else(PathBuf::new, |folder| folder.join("java/*"));
+            if own.as_os_str().is_empty() && !Path::new(SPYMEMCACHED).exists() {
+                return None;
+            }
+            command.arg("-cp").arg(env::join_paths([own, SPYMEMCACHED.into()]).unwrap());
+        }
+        command.arg(script);
+        Some(command)
+    }
+}
+
+/// What a program said, and how it ended.
+pub(crate) fn all_of(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
+}
