@@ -121,7 +121,7 @@ pub use admin::{
 };
 pub use error::{ArgError, Error};
 pub use nuthatch_types as types;
-pub use request::{Auth, Count, Get, Meta, MetaSet, Request, Sasl, Set, Value};
+pub use request::{Auth, Count, Get, MECHANISM_LEN_MAX, Meta, MetaSet, Request, Sasl, Set, Value};
 pub use server::{
     Buffers, DebugFacts, DumpFacts, FEED_BYTES_MAX, Fed, Feed, Handler, ItemFacts, Later,
     MetaStatus, Outcome, Output, Pinned, Reply, ReplyMark, SEND_QUEUE_BYTES_MAX, SINK_LEN_MIN,

@@ -228,10 +228,11 @@ impl std::fmt::Debug for Auth<'_> {
 ///
 /// It is asked for on every session, so that a server without logins can say so, and is all that
 /// is asked besides the version on a session that
-/// [demands one](crate::Session::with_login). A handler keeps what it must know between the steps
-/// by the connection's number ([`Reply::conn`](crate::Reply::conn)); it answers with
-/// [`Reply::line`](crate::Reply::line) (the mechanisms; `Authenticated`),
-/// [`Reply::challenge`](crate::Reply::challenge), or an error.
+/// [demands one](crate::Session::with_login). Whoever had logged in is logged out when it is asked
+/// for, as with memcached. A handler keeps what it must know between the steps with the connection
+/// ([`Reply::keep`](crate::Reply::keep)); it answers with [`Reply::line`](crate::Reply::line) (the
+/// mechanisms; `Authenticated`), [`Reply::challenge`](crate::Reply::challenge), or an error, and
+/// says with [`Reply::log_in`](crate::Reply::log_in) who has logged in.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Sasl<'a> {
@@ -239,7 +240,8 @@ pub enum Sasl<'a> {
     List,
     /// The first step.
     Auth {
-        /// The mechanism's name, 1 to 250 bytes; memcached refuses more than 32.
+        /// The mechanism's name, 1 to 250 bytes; on a session that demands logins 1 to
+        /// [`MECHANISM_LEN_MAX`].
         mechanism: &'a [u8],
         /// What the mechanism begins with; always [`Value::Here`] when a handler is called with
         /// it. Data that a receive buffer does not hold is refused.
@@ -247,11 +249,25 @@ pub enum Sasl<'a> {
     },
     /// Another step.
     Step {
-        /// The mechanism's name, 1 to 250 bytes.
+        /// The mechanism's name, as for the first step.
         mechanism: &'a [u8],
         /// The answer to the challenge, as for the first step.
         data: Value<'a>,
     },
+}
+
+/// The longest name of a mechanism, in bytes (memcached's limit): longer ones are answered with
+/// [`Status::INVALID_ARGUMENTS`](crate::binary::Status::INVALID_ARGUMENTS).
+pub const MECHANISM_LEN_MAX: usize = 32;
+
+impl Sasl<'_> {
+    /// How long the mechanism's name is.
+    pub(crate) const fn mechanism_len(&self) -> usize {
+        match self {
+            Self::List => 0,
+            Self::Auth { mechanism, .. } | Self::Step { mechanism, .. } => mechanism.len(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Sasl<'_> {

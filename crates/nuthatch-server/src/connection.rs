@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use crate::conns::{CloseReason, ConnObserver, ConnState, Entry};
 use crate::counters::WorkerTally;
 use crate::options::Protocol;
-use crate::server::Present;
+use crate::server::{Login, Present};
 use crate::tls::Security;
 use crate::{Stop, Telemetry};
 
@@ -67,8 +67,8 @@ pub(crate) struct ConnectionSettings {
     pub(crate) idle_timeout: Option<Duration>,
     /// What the buffers and answers of one worker may take, in bytes; 0 is no limit.
     pub(crate) memory_max: usize,
-    /// Whether a client must log in before anything else is served.
-    pub(crate) needs_login: bool,
+    /// How a client must log in before anything else is served, if it must.
+    pub(crate) login: Login,
     /// Whose UDP packets are taken to be from whom they say, besides this machine's.
     pub(crate) udp_trust: Networks,
     /// What TLS is done with, if it is.
@@ -162,8 +162,10 @@ enum Stage {
 impl<H: Handler> Worker<H> {
     /// A session for a client that may speak these protocols.
     pub(crate) fn session(&self, protocol: Protocol) -> Session<H> {
-        let session =
-            if self.settings.needs_login { Session::with_login() } else { Session::new() };
+        let session = match self.settings.login {
+            Login::None => Session::new(),
+            Login::Text | Login::Sasl => Session::with_login(),
+        };
         session.speaking(match protocol {
             Protocol::Auto => Speaks::Auto,
             Protocol::Ascii => Speaks::Text,
@@ -383,6 +385,9 @@ impl<H: Handler> Future for Connection<H> {
         let conn = this.entry.conn();
         conn.set_state(this.state());
         conn.set_owed(this.session.n_owed());
+        if this.worker.settings.login != Login::None {
+            conn.set_user(this.session.user());
+        }
         done
     }
 }

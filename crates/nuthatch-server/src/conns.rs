@@ -129,6 +129,8 @@ pub struct Conn {
     n_owed: AtomicU32,
     /// When the last command was answered, by the telemetry's seconds.
     last_cmd: AtomicU32,
+    /// Who has logged in.
+    user: Mutex<Option<Box<[u8]>>>,
 }
 
 impl Conn {
@@ -169,6 +171,19 @@ impl Conn {
         telemetry.seconds.load(Relaxed).saturating_sub(self.last_cmd.load(Relaxed))
     }
 
+    /// Who has logged in, if somebody has: what is right to show, not what may be relied on, as it
+    /// may have changed meanwhile.
+    pub fn user(&self) -> Option<Box<[u8]>> {
+        self.user.lock().clone()
+    }
+
+    pub(crate) fn set_user(&self, user: Option<&[u8]>) {
+        let mut shown = self.user.lock();
+        if shown.as_deref() != user {
+            *shown = user.map(Into::into);
+        }
+    }
+
     pub(crate) fn set_state(&self, state: ConnState) {
         self.state.store(state as u8, Relaxed);
     }
@@ -189,6 +204,10 @@ pub(crate) struct Table(Mutex<BTreeMap<u64, Arc<Conn>>>);
 impl Table {
     pub(crate) fn all(&self) -> Vec<Arc<Conn>> {
         self.0.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn one(&self, number: u64) -> Option<Arc<Conn>> {
+        self.0.lock().get(&number).cloned()
     }
 }
 
@@ -221,6 +240,7 @@ impl Entry {
             state: AtomicU8::new(state as u8),
             n_owed: AtomicU32::new(0),
             last_cmd: AtomicU32::new(telemetry.seconds.load(Relaxed)),
+            user: Mutex::default(),
         });
         telemetry.table.0.lock().insert(number, Arc::clone(&conn));
         Self { conn, telemetry: Arc::clone(telemetry) }

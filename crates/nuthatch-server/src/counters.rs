@@ -217,6 +217,11 @@ impl Telemetry {
         self.table.all()
     }
 
+    /// The socket with this number.
+    pub fn conn(&self, number: u64) -> Option<Arc<Conn>> {
+        self.table.one(number)
+    }
+
     /// Notes that the server's certificates have been read again.
     pub fn certs_refreshed(&self) {
         self.certs_refreshed.store(self.seconds.load(Relaxed), Relaxed);

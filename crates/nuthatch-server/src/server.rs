@@ -65,11 +65,26 @@ pub struct ServerBuilder {
     budget: usize,
     idle_timeout: Option<Duration>,
     protocol: Protocol,
-    needs_login: bool,
+    login: Login,
     security: Option<Security>,
     observer: Option<Arc<dyn ConnObserver>>,
     memory_limit: usize,
     by_queue: bool,
+}
+
+/// How clients must log in ([`ServerBuilder::login`]).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the protocols have these and no others")]
+pub enum Login {
+    /// They need not.
+    #[default]
+    None,
+    /// By the text protocol: the handler gets
+    /// [`Request::Auth`](nuthatch_proto::Request::Auth) to decide on.
+    Text,
+    /// By SASL, over the binary protocol: the handler gets
+    /// [`Request::Sasl`](nuthatch_proto::Request::Sasl).
+    Sasl,
 }
 
 impl ServerBuilder {
@@ -135,11 +150,10 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether a client must log in before anything else is served; default no. Then the text
-    /// protocols alone are spoken, whatever the listeners say, and the handler gets
-    /// [`Request::Auth`](nuthatch_proto::Request::Auth) to decide on.
-    pub fn needs_login(mut self, needs_login: bool) -> Self {
-        self.needs_login = needs_login;
+    /// How a client must log in before anything else is served; default not at all. Then the
+    /// protocol of that login alone is spoken, whatever the listeners say.
+    pub fn login(mut self, login: Login) -> Self {
+        self.login = login;
         self
     }
 
@@ -186,7 +200,7 @@ impl ServerBuilder {
             settings: ConnectionSettings {
                 budget: self.budget,
                 idle_timeout: self.idle_timeout,
-                needs_login: self.needs_login,
+                login: self.login,
                 udp_trust: self.udp_trust,
                 security: self.security,
                 observer: self.observer,
@@ -219,7 +233,7 @@ impl Server {
             budget: 20,
             idle_timeout: None,
             protocol: Protocol::Auto,
-            needs_login: false,
+            login: Login::None,
             security: None,
             observer: None,
             memory_limit: 0,
@@ -276,13 +290,14 @@ impl Server {
             telemetry,
             stop,
         } = self;
-        // Logins are of the text protocol.
-        let protocol_of = |listen| match listen {
-            _ if settings.needs_login => Protocol::Ascii,
-            Some(ListenProtocol::Ascii) => Protocol::Ascii,
-            Some(ListenProtocol::Binary) => Protocol::Binary,
-            Some(ListenProtocol::Negotiating) => Protocol::Auto,
-            _ => default,
+        let protocol_of = |listen| match (settings.login, listen) {
+            // Who could speak another one would not be asked who they are.
+            (Login::Text, _) => Protocol::Ascii,
+            (Login::Sasl, _) => Protocol::Binary,
+            (Login::None, Some(ListenProtocol::Ascii)) => Protocol::Ascii,
+            (Login::None, Some(ListenProtocol::Binary)) => Protocol::Binary,
+            (Login::None, Some(ListenProtocol::Negotiating)) => Protocol::Auto,
+            (Login::None, _) => default,
         };
         let mut endpoints: Vec<Vec<(BoundUdp, Protocol)>> = Vec::new();
         endpoints.resize_with(telemetry.workers.len(), Vec::new);

@@ -105,13 +105,14 @@ impl Head {
 /// assert!(matches!(parse_frame(&bytes[..28], false), Frame::Need(29)));
 /// ```
 pub fn parse_frame(input: &[u8], needs_login: bool) -> Frame<'_> {
+    // memcached waits for the whole header. Who speaks another protocol waits for an answer then.
+    if input.first().is_some_and(|magic| *magic != REQUEST_MAGIC) {
+        return Frame::Alien;
+    }
     let Some((header, behind)) = input.split_first_chunk::<HEADER_LEN>() else {
         return Frame::Need(HEADER_LEN);
     };
     let header = Header::from_bytes(header);
-    if header.magic != REQUEST_MAGIC {
-        return Frame::Alien;
-    }
     let len = HEADER_LEN + header.lead_len();
     let opcode = match header.opcode(needs_login) {
         Ok(opcode) => opcode,

@@ -9,6 +9,7 @@ use super::reply::{Context, Reply};
 use super::{Body, SINK_LEN_MIN, Session, State, Step};
 use crate::binary::{self, Frame, Head, Status, parse_frame, write};
 use crate::error::NO_MEMORY_READING;
+use crate::request::{MECHANISM_LEN_MAX, Request, Sasl};
 
 /// What a login gets whose data are longer than a receive buffer, where the handler does not
 /// refuse it anyway.
@@ -37,10 +38,19 @@ impl<H: Handler> Session<H> {
         if input.is_empty() || input.len() < self.need {
             return Step::Starved;
         }
-        match parse_frame(input, self.needs_login) {
+        match parse_frame(input, self.needs_login()) {
             Frame::Need(need) => {
                 self.need = need;
                 Step::Starved
+            }
+            Frame::Request { request: Request::Sasl(sasl), header, opcode, len }
+                if self.asks_login && sasl.mechanism_len() > MECHANISM_LEN_MAX =>
+            {
+                let head = Head::new(&header, opcode);
+                let left = len + header.value_len();
+                let answer = Refused::Header(Status::INVALID_ARGUMENTS);
+                self.skip(Skip { left, head, answer, is_final: false });
+                Step::Done
             }
             Frame::Request { request, header, opcode, len } => {
                 let head = Head::new(&header, opcode);
@@ -52,11 +62,21 @@ impl<H: Handler> Session<H> {
                     }
                     Some(value_len) => (request.with_value(&behind[..value_len]), value_len),
                 };
-                let context = Context::frame(head, line);
+                let mut context = Context::frame(head, line);
+                if let Request::Sasl(sasl) = request {
+                    // Asked who it is, a client is nobody until that is answered.
+                    self.desk.log_out();
+                    context.is_login = !matches!(sasl, Sasl::List);
+                }
+                let is_login = context.is_login;
+                let n_gaps = self.queue.n_gaps();
                 let mut reply =
                     Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context);
                 let outcome = handler.call(request, &mut reply);
                 self.consume(len + value_len);
+                if is_login {
+                    return self.login_outcome(outcome, n_gaps);
+                }
                 self.outcome(outcome)
             }
             Frame::Noop(header) => {
@@ -92,7 +112,7 @@ impl<H: Handler> Session<H> {
     /// The value of the request at hand has not arrived in full; see `begin_value`.
     fn begin_frame_value(&mut self, handler: &mut H, len: usize, value_len: usize) -> Step {
         let line = &self.recv[self.start..self.start + len];
-        let Frame::Request { request, header, opcode, .. } = parse_frame(line, self.needs_login)
+        let Frame::Request { request, header, opcode, .. } = parse_frame(line, self.needs_login())
         else {
             unreachable!("the frame has just been read as a request");
         };
@@ -165,7 +185,7 @@ impl<H: Handler> Session<H> {
             unreachable!("the state is a body until here");
         };
         let Body { sink, left, line } = *body;
-        let Frame::Request { request, header, opcode, .. } = parse_frame(&line, self.needs_login)
+        let Frame::Request { request, header, opcode, .. } = parse_frame(&line, self.needs_login())
         else {
             unreachable!("the frame was read as a request before");
         };

@@ -43,10 +43,9 @@ pub enum Outcome {
     Done,
     /// The answer comes later: from the [`Later`](crate::Later) that [`Reply::later`] gave, or
     /// through [`Session::complete`](crate::Session::complete) with the ticket that
-    /// [`Reply::ticket`] gave. Answers to requests behind it wait for it.
+    /// [`Reply::ticket`] gave. Answers to requests behind it wait for it, and requests behind a
+    /// login ([`Request::Auth`], [`Request::Sasl`]) are not looked at before.
     Pending,
-    /// Answered; the client has logged in ([`Request::Auth`]) and is served from here on.
-    Authenticated,
     /// Answered as far as there is an answer; from here on the connection is no longer the
     /// session's (`watch`, the dumps): it belongs to the [`Feed`](crate::Feed) that was given to
     /// [`Reply::feed`], or to the driver. See [`Want::Stream`](crate::Want::Stream).

@@ -12,6 +12,7 @@
 //! What crosses the threads is a closure that writes the answer; it runs where the session lives,
 //! so that item memory never has to cross. A mailbox holds at most as many as there are gaps.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -148,21 +149,59 @@ impl<P> Mailbox<P> {
 pub(crate) struct Desk<P> {
     /// The number by which its driver names the connection.
     pub(crate) conn: u64,
-    /// Who has logged in.
-    pub(crate) user: Option<Box<[u8]>>,
+    /// What is known of the client. Most have nothing, and take no room for it.
+    client: Option<Box<Client>>,
     next_ticket: u32,
     mailbox: Option<Arc<Mailbox<P>>>,
 }
 
+/// What is known of a client besides its number.
+#[derive(Default)]
+struct Client {
+    user: Option<Box<[u8]>>,
+    kept: Option<Box<dyn Any + Send>>,
+}
+
 impl<P> Desk<P> {
     pub(crate) const fn new() -> Self {
-        Self { conn: 0, user: None, next_ticket: 0, mailbox: None }
+        Self { conn: 0, client: None, next_ticket: 0, mailbox: None }
     }
 
     pub(crate) const fn next_ticket(&mut self) -> u32 {
         let ticket = self.next_ticket;
         self.next_ticket = ticket.wrapping_add(1);
         ticket
+    }
+
+    /// Who has logged in.
+    pub(crate) const fn user(&self) -> Option<&[u8]> {
+        match &self.client {
+            Some(client) => match &client.user {
+                Some(user) => Some(user),
+                None => None,
+            },
+            None => None,
+        }
+    }
+
+    pub(crate) fn log_in(&mut self, user: &[u8]) {
+        self.client.get_or_insert_default().user = Some(user.into());
+    }
+
+    pub(crate) fn log_out(&mut self) {
+        if let Some(client) = &mut self.client {
+            client.user = None;
+        }
+    }
+
+    /// What the handler keeps of the connection.
+    pub(crate) fn kept(&mut self) -> &mut Option<Box<dyn Any + Send>> {
+        &mut self.client.get_or_insert_default().kept
+    }
+
+    /// The ticket that was given out last.
+    pub(crate) const fn last_ticket(&self) -> u32 {
+        self.next_ticket.wrapping_sub(1)
     }
 
     pub(crate) fn open_mailbox(&mut self) -> Arc<Mailbox<P>> {

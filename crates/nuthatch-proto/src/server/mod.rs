@@ -187,7 +187,8 @@ pub struct Session<H: Handler> {
     state: State<H::Sink>,
     /// What is spoken; `Auto` until the first byte has come.
     speaks: Speaks,
-    needs_login: bool,
+    /// Nothing is served without a login.
+    asks_login: bool,
     /// The last line announced a value without saying how long it is.
     is_unbounded: bool,
     /// The end was asked for, by the client or the handler.
@@ -215,6 +216,8 @@ enum State<S> {
     Skip(Skip),
     /// More keys of a retrieval, `len` bytes up to and including its line end.
     Keys { len: usize, with_cas: bool, touch: Option<Ttl> },
+    /// Not looked at before a login with this ticket has been answered.
+    Login(u32),
     /// Not for this session until it is resumed.
     Stream,
     /// Not read any more.
@@ -248,7 +251,7 @@ impl<H: Handler> Session<H> {
             need: 0,
             state: State::Line,
             speaks: Speaks::Auto,
-            needs_login: false,
+            asks_login: false,
             is_unbounded: false,
             is_end_wanted: false,
             queue: SendQueue::new(),
@@ -263,9 +266,10 @@ impl<H: Handler> Session<H> {
 
     /// A session on which nothing is served until the client has logged in: the handler gets
     /// [`Request::Auth`], in the binary protocol [`Request::Sasl`] and the question for the
-    /// version, and nothing else before it has returned [`Outcome::Authenticated`].
+    /// version, and nothing else before it has said who the client is ([`Reply::log_in`]). What a
+    /// client sends behind a login waits until that is answered.
     pub fn with_login() -> Self {
-        Self { needs_login: true, ..Self::new() }
+        Self { asks_login: true, ..Self::new() }
     }
 
     /// The same session for clients that speak as said; without this the first byte decides.
@@ -309,12 +313,12 @@ impl<H: Handler> Session<H> {
 
     /// Whether the client has still to log in.
     pub const fn needs_login(&self) -> bool {
-        self.needs_login
+        self.asks_login && self.desk.user().is_none()
     }
 
-    /// The user whom the client has logged in as, if it has ([`Outcome::Authenticated`]).
-    pub fn user(&self) -> Option<&[u8]> {
-        self.desk.user.as_deref()
+    /// The user whom the client has logged in as, if it has ([`Reply::log_in`]).
+    pub const fn user(&self) -> Option<&[u8]> {
+        self.desk.user()
     }
 
     /// Lends buffers to the session. If it has some already, the new ones come straight back.
@@ -427,6 +431,9 @@ impl<H: Handler> Session<H> {
             match self.state {
                 State::Closing => return self.when_drained(Want::Close),
                 State::Stream => return self.when_drained(Want::Stream),
+                State::Login(_) => {
+                    return if self.queue.is_ready() { Want::Write } else { Want::Wait };
+                }
                 _ => {}
             }
             if self.queue.len() > SEND_QUEUE_BYTES_MAX || self.queue.n_gaps() >= GAPS_MAX {
@@ -498,6 +505,10 @@ impl<H: Handler> Session<H> {
             && let Parsed::Request { request, noreply } = parse_line(line, &mut scratch)
         {
             context = Context::new(&request, noreply, line);
+        }
+        if matches!(self.state, State::Login(this) if this == ticket.0) {
+            context.is_login = true;
+            self.state = State::Line;
         }
         let mut queue = SendQueue::new();
         // A connection is taken over by what is answered at once, never by what comes late.
@@ -624,9 +635,10 @@ impl<H: Handler> Session<H> {
 
     /// Deals with what comes next.
     fn step(&mut self, handler: &mut H, scratch: &mut Scratch) -> Step {
+        let needs_login = self.needs_login();
         match &mut self.state {
             State::Line if self.speaks == Speaks::Binary => self.step_frame(handler),
-            State::Line if self.needs_login => self.step_login(handler),
+            State::Line if needs_login => self.step_login(handler),
             State::Line => self.step_line(handler, scratch),
             State::Body(_) => self.step_body(handler, scratch),
             State::Skip(_) => self.step_skip(),
@@ -649,7 +661,7 @@ impl<H: Handler> Session<H> {
                 self.state = State::Line;
                 self.step_keys(handler, get, len)
             }
-            State::Stream | State::Closing => Step::Starved,
+            State::Login(_) | State::Stream | State::Closing => Step::Starved,
         }
     }
 
@@ -668,16 +680,14 @@ impl<H: Handler> Session<H> {
         if input.is_empty() || input.len() < self.need {
             return Step::Starved;
         }
-        let context = Context::plain(false);
+        let context = Context { is_login: true, ..Context::plain(false) };
+        let n_gaps = self.queue.n_gaps();
         let mut reply = Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context);
         match login::read(input) {
             Login::Attempt(auth, len) => {
                 let outcome = handler.call(Request::Auth(auth), &mut reply);
-                if outcome == Outcome::Authenticated {
-                    self.desk.user = Some(auth.user.into());
-                }
                 self.consume(len);
-                self.outcome(outcome)
+                self.login_outcome(outcome, n_gaps)
             }
             Login::Refused(line, len) => {
                 reply.error(line);
@@ -938,6 +948,16 @@ impl<H: Handler> Session<H> {
         Reply::new(&mut self.queue, &mut self.desk, &mut self.feed, context).error(line);
     }
 
+    /// What became of a login, before which so many answers were still to come. If it has not been
+    /// answered, what follows waits: who may ask for it is not known yet.
+    fn login_outcome(&mut self, outcome: Outcome, n_gaps: usize) -> Step {
+        let step = self.outcome(outcome);
+        if self.queue.n_gaps() > n_gaps && matches!(self.state, State::Line) {
+            self.state = State::Login(self.desk.last_ticket());
+        }
+        step
+    }
+
     #[inline]
     fn outcome(&mut self, outcome: Outcome) -> Step {
         if outcome != Outcome::Stream {
@@ -945,7 +965,6 @@ impl<H: Handler> Session<H> {
         }
         match outcome {
             Outcome::Done | Outcome::Pending => {}
-            Outcome::Authenticated => self.needs_login = false,
             Outcome::Stream => self.state = State::Stream,
             Outcome::Close => {
                 self.is_end_wanted = true;
@@ -970,6 +989,7 @@ impl<H: Handler> std::fmt::Debug for Session<H> {
             State::Swallow { .. } => "swallow",
             State::Skip(_) => "skip",
             State::Keys { .. } => "keys",
+            State::Login(_) => "login",
             State::Stream => "stream",
             State::Closing => "closing",
         };

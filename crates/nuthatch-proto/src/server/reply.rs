@@ -14,6 +14,7 @@
 //! To a request of the binary protocol the same methods write frames; what they make of status
 //! and error lines is in [`crate::binary`].
 
+use std::any::Any;
 use std::fmt::Display;
 use std::io::Write as _;
 
@@ -57,6 +58,8 @@ pub(crate) struct Context<'a> {
     pub(crate) kind: Kind<'a>,
     /// The command line, for answers that come later.
     pub(crate) line: &'a [u8],
+    /// The request is a login.
+    pub(crate) is_login: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,17 +85,17 @@ impl<'a> Context<'a> {
             Request::MetaArith(meta) => Kind::Arith(*meta),
             _ => Kind::Plain,
         };
-        Self { noreply, kind, line }
+        Self { noreply, kind, line, is_login: false }
     }
 
     /// An answer that depends on nothing.
     pub(crate) const fn plain(noreply: bool) -> Self {
-        Self { noreply, kind: Kind::Plain, line: b"" }
+        Self { noreply, kind: Kind::Plain, line: b"", is_login: false }
     }
 
     /// An answer to a binary request; `line` is all of it but the value.
     pub(crate) const fn frame(head: Head, line: &'a [u8]) -> Self {
-        Self { noreply: false, kind: Kind::Frame(head), line }
+        Self { noreply: false, kind: Kind::Frame(head), line, is_login: false }
     }
 
     const fn meta(&self) -> Option<&Meta<'a>> {
@@ -239,7 +242,19 @@ impl<'q, P> Reply<'q, P> {
 
     /// The user whom the connection that asks has logged in as, if it has.
     pub fn user(&self) -> Option<&[u8]> {
-        self.desk.user.as_deref()
+        self.desk.user()
+    }
+
+    /// What the handler keeps of this connection from one request to the next: what `make` made
+    /// when it was first asked for. It goes with the connection; there is one, so asked for as
+    /// another type, it is made anew.
+    pub fn keep<T: Any + Send>(&mut self, make: impl FnOnce() -> T) -> &mut T {
+        let kept = self.desk.kept();
+        if !kept.as_ref().is_some_and(|kept| kept.is::<T>()) {
+            *kept = Some(Box::new(make()));
+        }
+        let kept = kept.as_mut().and_then(|kept| kept.downcast_mut());
+        kept.expect("it is of this type, or has just been made")
     }
 
     // Status lines.
@@ -537,6 +552,16 @@ impl<'q, P> Reply<'q, P> {
 
     // Logins.
 
+    /// Says that the client has logged in as this user, and is served from here on. In the answer
+    /// to a login ([`Request::Auth`], [`Request::Sasl`]), at once or late; in any other answer it
+    /// does nothing.
+    pub fn log_in(&mut self, user: &[u8]) {
+        debug_assert!(self.context.is_login, "only a login logs in");
+        if self.context.is_login {
+            self.desk.log_in(user);
+        }
+    }
+
     /// Answers a step of a login ([`Request::Sasl`]) after which another must follow.
     pub fn challenge(&mut self, challenge: &[u8]) {
         match self.context.kind {
@@ -563,7 +588,7 @@ impl<'q, P> Reply<'q, P> {
     /// before stays in front of it.
     pub fn ticket(&mut self) -> Ticket {
         let ticket = self.desk.next_ticket();
-        let Context { noreply, kind, line } = self.context;
+        let Context { noreply, kind, line, .. } = self.context;
         let saved = Saved {
             noreply,
             line: (self.context.meta().is_some() || self.is_binary()).then(|| line.into()),

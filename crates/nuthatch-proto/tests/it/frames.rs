@@ -418,11 +418,10 @@ fn the_first_byte_decides_unless_the_driver_does() {
     assert_eq!(run.output, b"MN\r\nERROR\r\nMN\r\n");
     let run = hear(Speaks::Text, &[&version[..], b"\r\nmn\r\n"].concat());
     assert_eq!(run.output, b"ERROR\r\nMN\r\n");
-    // A header's worth of text is waited for, as in memcached.
-    let run = hear(Speaks::Binary, b"version\r\n");
-    assert_eq!((run.output.len(), run.end), (0, Want::Read));
-    let run = hear(Speaks::Binary, &b"version\r\n".repeat(3));
+    // memcached waits for a header's worth of text.
+    let run = hear(Speaks::Binary, b"v");
     assert_eq!((run.output.len(), run.end), (0, Want::Close));
+    assert_eq!(hear(Speaks::Binary, b"\x80").end, Want::Read);
 }
 
 #[test]
@@ -513,6 +512,42 @@ fn strangers_log_in_first() {
         ]
     );
     assert_eq!(end, Want::Read);
+}
+
+#[test]
+fn every_question_who_it_is_makes_a_client_a_stranger() {
+    let noop = Ask::new(0x0a);
+    let ask = |opcode: u8, mechanism: &str, data: &str| get(opcode, mechanism).value(data);
+    let log_in = [ask(0x21, "SHARED", "who"), ask(0x22, "any", "secret"), noop.clone()];
+    let hear = |asked: &[Ask]| {
+        let asked = [&log_in[..], asked, std::slice::from_ref(&noop)].concat();
+        let input: Vec<u8> = asked.iter().flat_map(Ask::bytes).collect();
+        let run =
+            run_session(Session::with_login(), &mut Model::default(), &input, &Cuts::every(9));
+        assert_eq!(readable(&run.output)[..3], ["21 21 'what?'", "22 0 'Authenticated'", "0a 0"]);
+        (readable(&run.output)[3..].to_vec(), run.end)
+    };
+    let refused = "0a 20 'Auth failure.'";
+    for (asked, said) in [
+        (Ask::new(0x20), "20 0 'SHARED'"),
+        (ask(0x21, "SHARED", "nobody"), "21 20 'Auth failure.'"),
+        (ask(0x21, "SHARED", "who"), "21 21 'what?'"),
+        (ask(0x22, "SHARED", "wrong"), "22 20 'Auth failure.'"),
+        (ask(0x21, "LATE", "wrong"), "21 20 'Auth failure.'"),
+    ] {
+        assert_eq!(hear(&[asked]), (vec![said.to_owned(), refused.to_owned()], Want::Close));
+    }
+    // What memcached refuses before it looks at it changes nothing.
+    let long = "M".repeat(33);
+    let late = ask(0x21, "LATE", "secret");
+    for (asked, said) in [
+        (ask(0x21, &long, "who"), "21 4 'Invalid arguments'"),
+        (ask(0x22, &long, &"d".repeat(20_000)), "22 4 'Invalid arguments'"),
+        (ask(0x21, "SHARED", &"d".repeat(20_000)), "21 82 'Out of memory'"),
+        (late, "21 0 'Authenticated'"),
+    ] {
+        assert_eq!(hear(&[asked]), (vec![said.to_owned(), "0a 0".to_owned()], Want::Read));
+    }
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Model {
 pub(crate) enum Owed {
     Get(Vec<(Vec<u8>, Item)>, bool),
     MetaGet(Option<Item>),
+    /// What to say if it is right.
+    Login(Option<&'static str>),
 }
 
 impl Owed {
@@ -64,6 +66,11 @@ impl Owed {
             }
             Self::MetaGet(None) => reply.meta_status(MetaStatus::Miss),
             Self::MetaGet(Some(item)) => reply.meta_value(&facts(&item), &item.value),
+            Self::Login(None) => reply.error("CLIENT_ERROR authentication failure"),
+            Self::Login(Some(line)) => {
+                reply.line(line);
+                reply.log_in(LATE);
+            }
         }
     }
 }
@@ -358,10 +365,15 @@ impl Handler for Model {
             }
             Request::Sasl(sasl) => match sasl {
                 Sasl::List => reply.line("SHARED"),
+                Sasl::Auth { mechanism: b"LATE", data: Value::Here(data) } => {
+                    let owed = Owed::Login((data == b"secret").then_some("Authenticated"));
+                    self.owed.push((reply.ticket(), owed));
+                    return Outcome::Pending;
+                }
                 Sasl::Auth { data: Value::Here(b"who"), .. } => reply.challenge(b"what?"),
                 Sasl::Step { data: Value::Here(b"secret"), .. } => {
                     reply.line("Authenticated");
-                    return Outcome::Authenticated;
+                    reply.log_in(b"who");
                 }
                 _ => reply.error("CLIENT_ERROR authentication failure"),
             },
@@ -429,9 +441,14 @@ impl Handler for Model {
             Request::Auth(auth) => {
                 if (auth.user, auth.password) == (b"me", b"se cret") {
                     reply.stored(Stored::Stored);
-                    return Outcome::Authenticated;
+                    reply.log_in(auth.user);
+                } else if auth.user.starts_with(LATE) {
+                    let owed = Owed::Login((auth.password == b"secret").then_some("STORED"));
+                    self.owed.push((reply.ticket(), owed));
+                    return Outcome::Pending;
+                } else {
+                    reply.error("CLIENT_ERROR authentication failure");
                 }
-                reply.error("CLIENT_ERROR authentication failure");
             }
             Request::Admin(admin) => return self.admin(admin, reply),
             _ => reply.error("ERROR"),

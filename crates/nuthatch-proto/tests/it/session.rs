@@ -330,6 +330,14 @@ fn nothing_is_served_before_the_log_in() {
          CLIENT_ERROR bad command line termination\r\n"
     );
     assert_eq!(converse("ms a 4 b\r\n"), "CLIENT_ERROR unauthenticated\r\n");
+    // A login that takes its time holds back what comes behind it.
+    assert_eq!(
+        converse(
+            "set a 0 0 9\r\nlate wron\r\nversion\r\nset a 0 0 11\r\nlate secret\r\n\
+             get b\r\nversion\r\n"
+        ),
+        "CLIENT_ERROR authentication failure\r\nCLIENT_ERROR unauthenticated\r\nSTORED\r\nEND\r\nVERSION model\r\n"
+    );
     assert_eq!(converse("quit\r\n"), "(close)");
     assert_eq!(converse(&"set ".repeat(1000)), "(close)");
 }

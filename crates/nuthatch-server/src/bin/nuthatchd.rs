@@ -16,12 +16,13 @@ use nuthatch_server::process::{
 use nuthatch_server::store::types::limits::PAGE_BYTES;
 use nuthatch_server::store::{Automove, Cause, Store};
 use nuthatch_server::transport::passwords::Passwords;
+use nuthatch_server::transport::sasl::{Authenticator, Config, Located};
 use nuthatch_server::transport::tls::ServerTls;
 use nuthatch_server::transport::{
     AddrError, BindOptions, Bound, BoundUdp, Inherited, ListenAddr, ListenProtocol, Local, Place,
     bind, bind_udp, has_inherited, inherited,
 };
-use nuthatch_server::{End, Engine, Logger, Server, Telemetry, log, passwd};
+use nuthatch_server::{End, Engine, Logger, Login, Server, Telemetry, log, passwd};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Where to listen without `-l`. memcached serves every address of the machine to everybody.
@@ -29,6 +30,12 @@ const LISTEN_DEFAULT: &str = "127.0.0.1";
 
 /// Listening addresses that room is made for among the open files; `-l` rarely names more.
 const LISTENERS_EXPECTED: usize = 8;
+
+/// Names the folder with the configuration of SASL.
+const SASL_CONF_VARIABLE: &str = "SASL_CONF_PATH";
+
+/// Names a file with users besides those of the database.
+const SASL_PWDB_VARIABLE: &str = "MEMCACHED_SASL_PWDB";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -135,6 +142,7 @@ fn run(options: Options) -> Result<u8, Failure> {
         switch()?;
         bound
     };
+    let authenticator = if options.sasl { Some(init_sasl(options.verbosity)?) } else { None };
     let passwords = match &options.auth_file {
         Some(path) => {
             Some(Passwords::open(path).map_err(|error| Failure::of(error, exit::FAILURE))?)
@@ -174,7 +182,11 @@ fn run(options: Options) -> Result<u8, Failure> {
         .idle_timeout(idle_timeout)
         .protocol(options.protocol)
         .observer(Arc::new(logger.clone()))
-        .needs_login(passwords.is_some());
+        .login(match (&authenticator, &passwords) {
+            (Some(_), _) => Login::Sasl,
+            (None, Some(_)) => Login::Text,
+            (None, None) => Login::None,
+        });
     if let Some(tls) = &tls {
         server = server.tls(tls.clone(), options.tls.verify_mode.client_auth());
     }
@@ -187,7 +199,7 @@ fn run(options: Options) -> Result<u8, Failure> {
         ports::write(&path, &places).map_err(Failure::system)?;
     }
     let keep_output = options.verbosity > 0 || logfile.is_some();
-    let reads_again = passwords.is_some() || tls.is_some();
+    let reads_again = passwords.is_some() || tls.is_some() || authenticator.is_some();
     let keep = options
         .drop_privileges
         .then(|| Keep::NOTHING.reading(reads_again).removing(options.pidfile.is_some()));
@@ -199,6 +211,9 @@ fn run(options: Options) -> Result<u8, Failure> {
         .maintenance(maintenance);
     if let Some(passwords) = &passwords {
         engine = engine.passwords(passwords.clone());
+    }
+    if let Some(authenticator) = authenticator {
+        engine = engine.sasl(authenticator);
     }
     if let Some(tls) = &tls {
         engine = engine.tls(tls.clone());
@@ -269,6 +284,11 @@ fn listen(options: &Options) -> Result<Sockets, Failure> {
         if options.auth_file.is_some() && !datagrams.is_empty() {
             return Err(Failure::usage("Cannot use UDP with ascii authentication enabled"));
         }
+        if options.sasl && !datagrams.is_empty() {
+            return Err(Failure::usage(
+                "ERROR: Cannot enable UDP while using binary SASL authentication.",
+            ));
+        }
         return Ok(Sockets { streams, datagrams, are_inherited: true });
     }
     let settings = BindOptions::default()
@@ -288,6 +308,9 @@ fn listen(options: &Options) -> Result<Sockets, Failure> {
     }
     if options.auth_file.is_some() {
         text_only(&mut addresses)?;
+    }
+    if options.sasl {
+        binary_only(&mut addresses)?;
     }
     if let Some(path) = &options.unix_socket {
         let n_given = addresses.len();
@@ -345,6 +368,62 @@ fn text_only(addresses: &mut [ListenAddr]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Where SASL is asked for, which is of the binary protocol, no listener may speak another one.
+/// (memcached serves the text protocol there to everybody.)
+fn binary_only(addresses: &mut [ListenAddr]) -> Result<(), Failure> {
+    for address in addresses {
+        match address.protocol {
+            Some(ListenProtocol::Ascii) => {
+                return Err(Failure::usage(
+                    "ERROR: You cannot allow the ASCII protocol while using SASL.",
+                ));
+            }
+            Some(ListenProtocol::Negotiating) => {
+                eprintln!("WARNING: negotiating ports are binary only when SASL is enabled");
+                address.protocol = Some(ListenProtocol::Binary);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Finds and reads what the operator says about SASL, and tells of it in memcached's words.
+fn init_sasl(verbosity: u8) -> Result<Authenticator, Failure> {
+    let say = |line: &str| {
+        if verbosity > 0 {
+            eprintln!("{line}");
+        }
+    };
+    let failed = |why: String| Failure::of(format!("{why}Error initializing sasl."), exit::FAILURE);
+    let pwdb = std::env::var_os(SASL_PWDB_VARIABLE).map(PathBuf::from);
+    if pwdb.is_none() {
+        say("INFO: MEMCACHED_SASL_PWDB not specified. Internal passwd database disabled");
+    }
+    let Some(located) = Located::find(std::env::var_os(SASL_CONF_VARIABLE).as_deref()) else {
+        say("Failed to locate a config path");
+        let why = "no memcached.conf in SASL_CONF_PATH, /etc/sasl or /etc/sasl2\n";
+        return Err(failed(why.to_owned()));
+    };
+    say(&format!("Reading configuration from: <{}>", located.shown().display()));
+    let config = Config::read(&located).map_err(|error| failed(format!("{error}\n")))?;
+    if located.file().is_none() {
+        eprintln!(
+            "nuthatchd: SASL_CONF_PATH leads to no memcached.conf; users are those of {}",
+            config.sasldb_path.display()
+        );
+    }
+    let level = config.log_level;
+    let authenticator = config.authenticator(pwdb, move |path, event| match event {
+        Ok(n_users) => tracing::info!("SASL: {n_users} users in {}", path.display()),
+        Err(error) if level > 0 => tracing::warn!("SASL: {error}"),
+        Err(_) => {}
+    });
+    let authenticator = authenticator.build().map_err(|error| failed(format!("{error}\n")))?;
+    say("Initialized SASL.");
+    Ok(authenticator)
 }
 
 fn threads(options: &Options) -> NonZeroUsize {

@@ -6,7 +6,8 @@ use nuthatch_transport::Local;
 use super::{Engine, ItemPin};
 
 impl Engine {
-    /// Lines as memcached's, by number; besides, the tag of those that have one.
+    /// Lines as memcached's, by number; besides, the tag of those that have one, and who has logged
+    /// in.
     pub(super) fn stats_conns(&self, reply: &mut Reply<'_, ItemPin>) {
         let Some(telemetry) = &self.shared.telemetry else { return };
         for conn in telemetry.conns() {
@@ -26,6 +27,9 @@ impl Engine {
             }
             if let Some(tag) = conn.tag() {
                 stat("tag", &tag);
+            }
+            if let Some(user) = conn.user() {
+                stat("user", &user.escape_ascii());
             }
             stat("state", &conn.state().as_str());
             if conn.n_owed() > 0 {

@@ -7,6 +7,7 @@ mod conns;
 mod debug;
 mod detail;
 mod dump;
+mod login;
 mod meta;
 mod notes;
 mod settings;
@@ -15,20 +16,22 @@ mod tune;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64};
 
-use nuthatch_proto::{Auth, Handler, Outcome, Pinned, Reply, Request, Sink, Value};
+use nuthatch_proto::{Handler, Outcome, Pinned, Reply, Request, Sink, Value};
 use nuthatch_store::types::Key;
 use nuthatch_store::{
     Commit, Committed, Item, ItemGuard, MaintenanceThread, NewItem, Reservation, Store, StoreError,
 };
 use nuthatch_transport::passwords::Passwords;
+use nuthatch_transport::sasl::Authenticator;
 use nuthatch_transport::tls::ServerTls;
 
 use crate::logger::{Gate, Logger};
 use crate::options::Options;
 use crate::{Stop, Telemetry};
 use detail::Prefixes;
+use login::Logins;
 use notes::{Notes, Silent, verb};
 
 /// Values up to this length are copied into the send buffer under the lock of their shard, longer
@@ -62,10 +65,8 @@ struct Shared {
     telemetry: Option<Arc<Telemetry>>,
     stop: Option<Stop>,
     maintenance: Option<MaintenanceThread>,
-    passwords: Option<Passwords>,
+    logins: Arc<Logins>,
     tls: Option<ServerTls>,
-    auth_cmds: AtomicU64,
-    auth_errors: AtomicU64,
     holds: debug::Holds,
     logger: Logger,
     prefixes: Prefixes,
@@ -88,6 +89,7 @@ pub struct EngineBuilder {
     stop: Option<Stop>,
     maintenance: Option<MaintenanceThread>,
     passwords: Option<Passwords>,
+    authenticator: Option<Authenticator>,
     tls: Option<ServerTls>,
     logger: Option<Logger>,
 }
@@ -125,10 +127,16 @@ impl EngineBuilder {
         self
     }
 
-    /// Who may log in. That somebody must is the server's affair:
-    /// [`ServerBuilder::needs_login`](crate::ServerBuilder::needs_login).
+    /// Who may log in by the text protocol. That somebody must is the server's affair:
+    /// [`ServerBuilder::login`](crate::ServerBuilder::login).
     pub fn passwords(mut self, passwords: Passwords) -> Self {
         self.passwords = Some(passwords);
+        self
+    }
+
+    /// Who may log in by the binary protocol, and how.
+    pub fn sasl(mut self, authenticator: Authenticator) -> Self {
+        self.authenticator = Some(authenticator);
         self
     }
 
@@ -154,10 +162,8 @@ impl EngineBuilder {
             telemetry: self.telemetry,
             stop: self.stop,
             maintenance: self.maintenance,
-            passwords: self.passwords,
+            logins: Arc::new(Logins::new(self.passwords, self.authenticator)),
             tls: self.tls,
-            auth_cmds: AtomicU64::new(0),
-            auth_errors: AtomicU64::new(0),
             holds: debug::Holds::default(),
             cmd_flush: AtomicU64::new(0),
             cmd_meta: AtomicU64::new(0),
@@ -224,9 +230,9 @@ impl Engine {
             Request::MetaArith(meta) => self.meta_arith(&meta, reply, notes),
             Request::MetaDebug(key) => self.meta_debug(key, reply, notes),
             Request::Auth(auth) => return self.log_in(auth, reply),
+            Request::Sasl(sasl) => return self.sasl(sasl, reply),
             Request::Admin(admin) => return self.admin(admin, reply),
-            // What a server without logins answers is what it answers to any unknown command. (And
-            // the protocol crate may learn commands before this one does.)
+            // The protocol crate may learn commands before this one does.
             _ => reply.error("ERROR"),
         }
         Outcome::Done
@@ -245,6 +251,10 @@ impl Handler for Engine {
         let reserved = match request {
             Request::Set(set) => self.reserve_set(set, len),
             Request::MetaSet(set) => self.reserve_meta_set(set, len),
+            // A login that is longer than any.
+            Request::Sasl(_) if self.shared.logins.authenticator.is_some() => {
+                Err("SERVER_ERROR Out of memory")
+            }
             _ => Err("ERROR"),
         };
         let wanted = self.gate.load_for_request();
@@ -265,22 +275,6 @@ impl Handler for Engine {
 }
 
 impl Engine {
-    /// Answers a log-in. Without users nobody can; a server asks for none then.
-    fn log_in(&self, auth: Auth<'_>, reply: &mut Reply<'_, ItemPin>) -> Outcome {
-        let shared = &self.shared;
-        shared.auth_cmds.fetch_add(1, Relaxed);
-        let user = auth.user.escape_ascii();
-        if shared.passwords.as_ref().is_some_and(|all| all.allow(auth.user, auth.password)) {
-            tracing::info!(conn = reply.conn(), %user, "logged in");
-            reply.line("STORED");
-            return Outcome::Authenticated;
-        }
-        shared.auth_errors.fetch_add(1, Relaxed);
-        tracing::info!(conn = reply.conn(), %user, "log-in failed");
-        reply.error("CLIENT_ERROR authentication failure");
-        Outcome::Done
-    }
-
     /// Puts a value in its place, or gives the line that says why not. `drops_old` as in
     /// [`after_failure`](Self::after_failure).
     fn store_value(

@@ -48,7 +48,7 @@ impl Engine {
         reply.stat("cas_enabled", yes(config.cas));
         reply.stat("tcp_backlog", options.backlog);
         reply.stat("binding_protocol", options.protocol.as_setting());
-        reply.stat("auth_enabled_sasl", "no");
+        reply.stat("auth_enabled_sasl", yes(options.sasl));
         match &options.auth_file {
             Some(path) => reply.stat("auth_enabled_ascii", path.display()),
             None => reply.stat("auth_enabled_ascii", "no"),

@@ -70,8 +70,8 @@ impl Engine {
         reply.stat("touch_misses", counters.touch_misses);
         reply.stat("store_too_large", counters.store_too_large);
         reply.stat("store_no_memory", counters.store_no_memory);
-        reply.stat("auth_cmds", since(&shared.auth_cmds, &shared.auth_cmds_base));
-        reply.stat("auth_errors", since(&shared.auth_errors, &shared.auth_errors_base));
+        reply.stat("auth_cmds", since(&shared.logins.auth_cmds, &shared.auth_cmds_base));
+        reply.stat("auth_errors", since(&shared.logins.auth_errors, &shared.auth_errors_base));
         if let Some(server) = &server {
             if shared.options.idle_timeout_secs > 0 {
                 reply.stat("idle_kicks", server.idle_kicks);
@@ -272,8 +272,8 @@ impl Engine {
         }
         shared.cmd_flush_base.store(shared.cmd_flush.load(Relaxed), Relaxed);
         shared.cmd_meta_base.store(shared.cmd_meta.load(Relaxed), Relaxed);
-        shared.auth_cmds_base.store(shared.auth_cmds.load(Relaxed), Relaxed);
-        shared.auth_errors_base.store(shared.auth_errors.load(Relaxed), Relaxed);
+        shared.auth_cmds_base.store(shared.logins.auth_cmds.load(Relaxed), Relaxed);
+        shared.auth_errors_base.store(shared.logins.auth_errors.load(Relaxed), Relaxed);
     }
 }
 

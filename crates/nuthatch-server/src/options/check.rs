@@ -82,6 +82,27 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
     if store.temporary_ttl_secs.is_some() && !store.lru_segmented {
         return Err(UsageError::usage("temporary_ttl requires lru_maintainer to be enabled"));
     }
+    if options.sasl {
+        if !protocol_given {
+            options.protocol = Protocol::Binary;
+        } else if options.protocol != Protocol::Binary {
+            return Err(UsageError::usage(
+                "ERROR: You cannot allow the ASCII protocol while using SASL.",
+            ));
+        }
+        if options.udp_port != Port::Off {
+            return Err(UsageError::usage(
+                "ERROR: Cannot enable UDP while using binary SASL authentication.",
+            ));
+        }
+        if options.auth_file.is_some() {
+            // memcached takes both, and then asks for neither SASL nor anything of the binary
+            // protocol.
+            return Err(UsageError::usage(
+                "ERROR: -S is for the binary protocol and -Y for the ascii protocol: choose one.",
+            ));
+        }
+    }
     if options.auth_file.is_some() {
         if !protocol_given {
             options.protocol = Protocol::Ascii;

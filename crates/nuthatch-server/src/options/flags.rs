@@ -478,6 +478,22 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
     },
     Flag {
+        letter: Some('S'),
+        long: "enable-sasl",
+        doc: "clients must log in by SASL before anything else is served\n\
+              (binary protocol only)",
+        more: "Asks for a login by SASL: the binary protocol alone is spoken then, and there is no \
+               UDP. What is offered, and where the users are, stands in `memcached.conf` of \
+               cyrus-sasl: in the directory that the environment variable `SASL_CONF_PATH` names, \
+               else in `/etc/sasl` or `/etc/sasl2`. Of it `mech_list` (`scram-sha-256`, \
+               `scram-sha-1`, `plain`, `cram-md5`), `sasldb_path` and `log_level` are heeded; what \
+               asks others than the database of `saslpasswd2` (`saslauthd`, `ldapdb`, `sql`) is \
+               refused. `MEMCACHED_SASL_PWDB` may name a file of lines `user@host:password` besides. \
+               Both files are followed: what changes in them counts from the next login on.",
+        default: None,
+        action: Action::Set(|draft| draft.options.sasl = true),
+    },
+    Flag {
         letter: Some('N'),
         long: "napi-ids",
         doc: "number of receive queues of the network card: a connection is served\n\
@@ -526,7 +542,6 @@ pub(super) const FLAGS: &[Flag] = &[
         default: None,
         action: Action::Config("file"),
     },
-    unsupported('S', "enable-sasl", false),
     unsupported('e', "memory-file", true),
 ];
 

@@ -183,6 +183,9 @@ pub struct Options {
     /// `-Y`: the file of users and passwords; with it a client must log in before anything else
     /// is served.
     pub auth_file: Option<PathBuf>,
+    /// `-S`: clients must log in by SASL before anything else is served, and speak the binary
+    /// protocol.
+    pub sasl: bool,
     /// `-Z` and the `ssl_` words: TLS on the TCP listeners.
     pub tls: TlsOptions,
     /// `-D` sets it: the byte that ends the prefix of a key, by which `stats detail` counts.
@@ -403,6 +406,7 @@ impl Default for Options {
             sock_cookie_id: None,
             store: StoreOptions::default(),
             auth_file: None,
+            sasl: false,
             tls: TlsOptions::default(),
             stat_key_prefix: b':',
             detail_enabled: false,

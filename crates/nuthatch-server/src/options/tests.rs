@@ -170,7 +170,6 @@ fn too_many_threads_warn() {
 #[test]
 fn what_is_not_there_is_refused_by_name() {
     for (line, name) in [
-        ("-S", "-S (--enable-sasl)"),
         ("-e file", "-e (--memory-file)"),
         ("-o ext_path=/f:64m", "-o ext_path"),
         ("-o slab_automove_freeratio=0.1", "-o slab_automove_freeratio"),
@@ -193,6 +192,26 @@ fn prefixes() {
     assert_eq!((options.stat_key_prefix, options.detail_enabled), (b':', false));
     let error = parse(["nuthatchd", "-D", " "]).unwrap_err();
     assert_eq!((error.exit_code(), error.to_string().as_str()), (1, "No delimiter specified"));
+}
+
+#[test]
+fn sasl_is_for_the_binary_protocol_over_streams() {
+    for line in ["-S", "--enable-sasl", "-S -B binary -U 0", "-B ascii -B binary -S"] {
+        let options = run(line).unwrap();
+        assert!(options.sasl, "{line}");
+        assert_eq!(options.protocol, Protocol::Binary, "{line}");
+    }
+    for line in ["-S -B auto", "-B ascii -S", "-S -B binary -B ascii"] {
+        refused(line, 64, "ERROR: You cannot allow the ASCII protocol while using SASL.");
+    }
+    refused("-S -U 11211", 64, "ERROR: Cannot enable UDP while using binary SASL authentication.");
+    for line in ["-S -Y users", "-Y users -S -B binary"] {
+        refused(
+            line,
+            64,
+            "ERROR: -S is for the binary protocol and -Y for the ascii protocol: choose one.",
+        );
+    }
 }
 
 #[test]
@@ -425,12 +444,16 @@ fn texts_that_end_the_program() {
 fn help_shows_what_there_is_and_nothing_else() {
     let help = print("-h");
     assert_eq!(help, print("--help"));
-    for there in
-        ["-s, --unix-socket=<file>", "-o, --extended=<list>", "maxconns_fast:", "enable-ssl"]
-    {
+    for there in [
+        "-s, --unix-socket=<file>",
+        "-o, --extended=<list>",
+        "maxconns_fast:",
+        "enable-ssl",
+        "sasl",
+    ] {
         assert!(help.contains(there), "{there}");
     }
-    for missing in ["sasl", "ext_path", "proxy_config"] {
+    for missing in ["ext_path", "proxy_config"] {
         assert!(!help.to_lowercase().contains(missing), "{missing}");
     }
     assert!(help.lines().all(|line| line.len() <= 110), "no line is too wide");

@@ -280,7 +280,6 @@ fn told_pid_at(address: std::net::SocketAddr) -> u64 {
 #[test]
 fn what_this_build_has_not_is_refused_and_not_ignored() {
     let refused: &[(&[&str], &str)] = &[
-        (&["-S"], "-S (--enable-sasl)"),
         (&["-e", "/tmp/memory"], "-e (--memory-file)"),
         (&["-o", "ext_path=/tmp/x:1m"], "-o ext_path"),
         (&["-o", "ssl_kernel_tls"], "-o ssl_kernel_tls"),

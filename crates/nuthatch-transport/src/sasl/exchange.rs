@@ -372,6 +372,13 @@ pub struct Worked {
     outcome: Result<Outcome, Refusal>,
 }
 
+impl Worked {
+    /// Whether the user does not exist, or the password or proof is wrong.
+    pub fn is_wrong(&self) -> bool {
+        matches!(self.outcome, Err(Refusal::Wrong))
+    }
+}
+
 enum Task {
     Plain {
         name: Name,
