@@ -11,6 +11,7 @@ mod docs;
 mod guests;
 mod run;
 mod tidy;
+mod vectors;
 mod verify;
 
 use std::{env, process::ExitCode};
@@ -41,6 +42,7 @@ fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
         Some("loom") => verify::loom(args),
         Some("soak") => verify::soak(args),
         Some("tsan") => verify::tsan(args),
+        Some("vectors") => vectors::run(args),
         Some("upstream-suite") => verify::upstream_suite(args),
         None | Some("help" | "-h" | "--help") => {
             print!("{HELP}");
@@ -64,4 +66,5 @@ cargo xtask soak [filter]             nuthatchd against rude clients, the long v
 cargo xtask tsan [package…] [-- test] tests under ThreadSanitizer (default: nuthatch-store)
 cargo xtask upstream-suite [args]     memcached's own tests against nuthatchd; wants the
                                       script's path in UPSTREAM_SUITE, and MEMCACHED_GIT
+cargo xtask vectors DIR               pack recordings of where other clients put keys
 ";

@@ -24,15 +24,18 @@
 mod hash;
 mod names;
 mod node;
+mod order;
 mod plan;
 mod points;
 mod ring;
 mod router;
+mod scores;
 
 // The public interface.
 pub use hash::{HashKind, jump_bucket};
 pub use names::RouterError;
 pub use node::Node;
+pub use order::Order;
 pub use plan::Moved;
-pub use ring::{Order, Ring};
+pub use ring::Ring;
 pub use router::Router;

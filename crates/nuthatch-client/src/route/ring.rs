@@ -1,13 +1,14 @@
 //! A rule applied to a list of nodes: what is asked for every key.
 
 use std::fmt;
-use std::io::Read as _;
 use std::sync::Arc;
 
 use super::hash::{self, FNV_JS_BASIS, HashKind};
 use super::node::{Node, Style};
+use super::order::Order;
 use super::points::{self, Points};
 use super::router::{Custom, Rule};
+use super::scores::{Scores, xxh3};
 
 /// Which of a list of nodes has a key, by one rule. Made by [`Router::ring`](super::Router::ring);
 /// never changes.
@@ -20,7 +21,7 @@ pub struct Ring {
 }
 
 /// How a ring is looked up. In each, there is at least one node.
-enum Table {
+pub(super) enum Table {
     /// Points on a circle of 32 bits.
     Circle {
         points: Points<u32>,
@@ -44,7 +45,7 @@ enum Table {
 
 /// Whose a place on a circle is.
 #[derive(Clone, Copy, Debug)]
-enum Next {
+pub(super) enum Next {
     /// The first point there or above.
     AtOrAbove,
     /// The first point there or below.
@@ -53,7 +54,7 @@ enum Next {
 
 /// What is looked up for a key in 32 bits.
 #[derive(Clone, Copy, Debug)]
-enum KeyHash {
+pub(super) enum KeyHash {
     Kit(HashKind),
     Sha384,
     Java31,
@@ -64,7 +65,7 @@ enum KeyHash {
 }
 
 impl KeyHash {
-    fn of(self, key: &[u8]) -> u32 {
+    pub(super) fn of(self, key: &[u8]) -> u32 {
         match self {
             Self::Kit(kind) => kind.hash(key),
             Self::Sha384 => {
@@ -77,18 +78,6 @@ impl KeyHash {
             Self::CrcNotZero => HashKind::Crc.hash(key).max(1),
         }
     }
-}
-
-/// How nodes score for a key.
-enum Scores {
-    /// Ours: the XXH3 of each name, mixed with that of the key.
-    Even(Box<[u64]>),
-    /// The same, divided by weights.
-    Weighted(Box<[(u64, f64)]>),
-    /// MurmurHash3 of `name-key`.
-    Pymemcache(Box<[Box<str>]>),
-    /// MurmurHash3 of key and name, and of the name alone for ties.
-    Emcache(Box<[(Box<str>, u32)]>),
 }
 
 impl Ring {
@@ -123,7 +112,11 @@ impl Ring {
     /// while a node is down is often something else: [`dalli`](super::Router::dalli), for one,
     /// hashes again.
     pub fn order<'a>(&'a self, key: &'a [u8]) -> Order<'a> {
-        Order { ring: self, key, step: Step::First, left: self.nodes.len() }
+        Order::new(self, key)
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     fn jump(&self, key: &[u8]) -> usize {
@@ -182,18 +175,8 @@ fn table(rule: &Rule, nodes: &[Node]) -> Table {
         Rule::ModulaTwemproxy(hash) => weighted_modulo(nodes, kit(hash)),
         Rule::Perl => weighted_modulo(nodes, kit(HashKind::Crc)),
         Rule::PythonMemcached => weighted_modulo(nodes, KeyHash::CrcNotZero),
-        Rule::Pymemcache => {
-            let names = nodes.iter().map(|node| node.called(Style::Port).into());
-            Table::Scores(Scores::Pymemcache(names.collect()))
-        }
-        Rule::Emcache => {
-            let names = nodes.iter().map(|node| node.called(Style::Joined));
-            let names = names.map(|name| {
-                let tie = emcache_hash(name.as_bytes(), &[]);
-                (name.into(), tie)
-            });
-            Table::Scores(Scores::Emcache(names.collect()))
-        }
+        Rule::Pymemcache => Table::Scores(Scores::pymemcache(nodes)),
+        Rule::Emcache => Table::Scores(Scores::emcache(nodes)),
         Rule::Custom(ref pick) => Table::Custom(Arc::clone(pick)),
     }
 }
@@ -223,7 +206,7 @@ fn modulo(ends: &[u32], hash: u32) -> usize {
 
 impl Points<u32> {
     /// The place of the point that has a hash.
-    fn at(&self, hash: u32, rule: Next) -> usize {
+    pub(super) fn at(&self, hash: u32, rule: Next) -> usize {
         match rule {
             Next::AtOrAbove => {
                 let place = self.values.partition_point(|value| *value < hash);
@@ -239,7 +222,7 @@ impl Points<u32> {
 
 impl Points<u128> {
     /// The place of the first point above a hash.
-    fn above(&self, hash: u128) -> usize {
+    pub(super) fn above(&self, hash: u128) -> usize {
         let place = self.values.partition_point(|value| *value <= hash);
         if place == self.values.len() { 0 } else { place }
     }
@@ -251,212 +234,123 @@ impl<T> Points<T> {
     }
 }
 
-fn wide_hash(key: &[u8]) -> u128 {
+pub(super) fn wide_hash(key: &[u8]) -> u128 {
     u128::from_be_bytes(hash::md5(key))
 }
 
-impl Scores {
-    fn rendezvous(nodes: &[Node]) -> Self {
-        let seeds = nodes.iter().map(|node| xxh3(node.called(Style::Port).as_bytes()));
-        if nodes.iter().all(|node| node.weight() == nodes[0].weight()) {
-            return Self::Even(seeds.collect());
-        }
-        let weights = nodes.iter().map(|node| f64::from(node.weight()));
-        Self::Weighted(seeds.zip(weights).collect())
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::route::Router;
+
+    /// Every rule that has a name.
+    fn routers() -> impl Iterator<Item = Router> {
+        let names = super::super::RouterError::Rule.to_string();
+        let (_, names) = names.split_once("there are ").unwrap();
+        names.split(", ").map(|name| name.parse().unwrap()).collect::<Vec<_>>().into_iter()
     }
 
-    /// The position of the highest score; none if there is no node.
-    fn best(&self, key: &[u8]) -> Option<usize> {
-        match self {
-            Self::Even(seeds) => {
-                let key = xxh3(key);
-                best((0..).zip(seeds).map(|(i, seed)| (mixed(key, *seed), i)))
-            }
-            _ => self.below(key, None),
-        }
+    fn nodes(count: usize) -> Vec<Node> {
+        (0..count).map(|i| Node::new(format!("node-{i}.example"), 11211)).collect()
     }
 
-    /// The position of the highest score below that of another node.
-    fn below(&self, key: &[u8], last: Option<usize>) -> Option<usize> {
-        match self {
-            Self::Even(seeds) => {
-                let key = xxh3(key);
-                next_best(last, seeds.len(), |i| mixed(key, seeds[i]))
-            }
-            Self::Weighted(nodes) => {
-                let key = xxh3(key);
-                next_best(last, nodes.len(), |i| weighted_score(mixed(key, nodes[i].0), nodes[i].1))
-            }
-            Self::Pymemcache(names) => next_best(last, names.len(), |i| {
-                let name = &*names[i];
-                let text = name.bytes().chain(*b"-").chain(hash::chars(key));
-                (hash::murmur3_32(text, 0), name)
-            }),
-            Self::Emcache(nodes) => next_best(last, nodes.len(), |i| {
-                let (name, tie) = &nodes[i];
-                // Of equals the first stays.
-                (emcache_hash(key, name.as_bytes()), *tie, std::cmp::Reverse(i))
-            }),
+    #[test]
+    fn there_is_a_node_unless_there_is_none() {
+        for router in routers() {
+            let none = router.ring(&[]);
+            assert_eq!((none.pick(b"key"), none.order(b"key").count()), (None, 0), "{router}");
+            let one = router.ring(&nodes(1));
+            assert_eq!((one.pick(b"key"), one.order(b"key").count()), (Some(0), 1), "{router}");
+            assert_eq!(one.pick(b""), Some(0), "{router}");
         }
     }
-}
 
-/// The position with the highest score; of equals the last.
-fn best(scores: impl Iterator<Item = (u64, usize)>) -> Option<usize> {
-    scores.max().map(|(_, i)| i)
-}
-
-/// The position with the highest score among those that come after `last` in descending order.
-fn next_best<S: Ord>(last: Option<usize>, len: usize, score: impl Fn(usize) -> S) -> Option<usize> {
-    let limit = last.map(|last| (score(last), last));
-    let scores = (0..len).map(|i| (score(i), i));
-    scores.filter(|found| limit.as_ref().is_none_or(|limit| found < limit)).max().map(|(_, i)| i)
-}
-
-/// Key and node in one number: the finishing step of MurmurHash3 in 64 bits.
-fn mixed(key: u64, seed: u64) -> u64 {
-    let mut mix = key ^ seed;
-    mix = (mix ^ mix >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    mix = (mix ^ mix >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    mix ^ mix >> 33
-}
-
-/// The score that makes shares proportional to weights: `weight / -ln(u)` for `u` even in 0 to 1.
-/// As bits, which sort as the numbers do, none of them being negative.
-fn weighted_score(mix: u64, weight: f64) -> u64 {
-    (weight / minus_ln(mix)).to_bits()
-}
-
-/// `-ln((mix + ½) / 2⁶⁴)`, by steps that are exact to the bit on every machine, which `f64::ln` is
-/// not: clients on two kinds of machine must agree.
-fn minus_ln(mix: u64) -> f64 {
-    // The upper 52 bits and one more, so that it is neither 0 nor 1.
-    let odd = (mix >> 11) | 1;
-    // odd = m · 2^e with m in 1 to 2.
-    let e = 63 - odd.leading_zeros();
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let m = odd as f64 / (1_u64 << e) as f64;
-    // ln m = 2 artanh((m - 1) / (m + 1)); the quotient is below 1/3, so the terms left out are
-    // below 3⁻²³ / 23, a relative 2⁻⁴⁰.
-    let q = (m - 1.0) / (m + 1.0);
-    let q2 = q * q;
-    let mut sum = 0.0;
-    for k in (0..11).rev() {
-        sum = sum * q2 + 1.0 / (2.0 * f64::from(k) + 1.0);
+    #[test]
+    fn what_a_custom_rule_returns_is_a_node() {
+        let ring = Router::custom(|_, _| usize::MAX).ring(&nodes(2));
+        assert_eq!(ring.pick(b"key"), Some(1));
+        assert_eq!(ring.order(b"key").collect::<Vec<_>>(), [1, 0]);
     }
-    (53.0 - f64::from(e)) * std::f64::consts::LN_2 - 2.0 * q * sum
-}
 
-fn xxh3(bytes: &[u8]) -> u64 {
-    twox_hash::XxHash3_64::oneshot(bytes)
-}
+    #[test]
+    fn nodes_without_a_point_come_last() {
+        let uneven = [Node::new("a", 1), Node::new("b", 1).with_weight(u16::MAX)];
+        let ring = Router::ketama_libmemcached_weighted().ring(&uneven);
+        assert_eq!(ring.order(b"key").collect::<Vec<_>>(), [1, 0]);
+    }
 
-/// What emcache keeps of the MurmurHash3 of two pieces: the first byte, and the signs of four. It
-/// means to put four bytes together, but shifts its mask where it should shift the bytes, and the
-/// bytes are signed.
-fn emcache_hash(key: &[u8], name: &[u8]) -> u32 {
-    let mut both = key.chain(name);
-    let digest = murmur3::murmur3_x64_128(&mut both, 0).expect("reading from memory cannot fail");
-    (0..4).zip(digest.to_le_bytes()).fold(0, |hash, (i, byte)| {
-        let signed = i32::from(byte.cast_signed()).cast_unsigned();
-        hash | signed & u32::MAX << (8 * i)
-    })
-}
-
-/// The nodes in the order in which a key falls to them; see [`Ring::order`].
-#[derive(Clone)]
-pub struct Order<'a> {
-    ring: &'a Ring,
-    key: &'a [u8],
-    step: Step,
-    left: usize,
-}
-
-/// Where an [`Order`] stands.
-#[derive(Clone)]
-enum Step {
-    /// Before its start.
-    First,
-    /// At a node, the first for this key.
-    At(usize),
-    /// At a place of a circle.
-    Circle { place: usize, seen: Box<[bool]> },
-}
-
-impl Iterator for Order<'_> {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        let node = match &mut self.step {
-            Step::First => {
-                let node = self.ring.pick(self.key)?;
-                self.step = Step::At(node);
-                return Some(node);
+    #[test]
+    fn shares_follow_weights() {
+        let weights = [1, 2, 3, 4];
+        let nodes: Vec<_> =
+            nodes(4).into_iter().zip(weights).map(|(node, w)| node.with_weight(w)).collect();
+        let weighted = ["rendezvous", "ketama-libmemcached-weighted", "modula-twemproxy"];
+        for name in weighted {
+            let shares = name.parse::<Router>().unwrap().ring(&nodes).shares();
+            for (share, weight) in shares.iter().zip(weights) {
+                let expected = f64::from(weight) / 10.0;
+                let tolerance = if name == "rendezvous" { 0.01 } else { 0.05 };
+                assert!((share - expected).abs() < tolerance, "{name}: {shares:?}");
             }
-            Step::At(last) => match &self.ring.table {
-                Table::Circle { points, hash, rule } => {
-                    let start = points.at(hash.of(self.key), *rule);
-                    self.walk(start)?
-                }
-                Table::WideCircle(points) => self.walk(points.above(wide_hash(self.key)))?,
-                Table::Scores(scores) => {
-                    *last = scores.below(self.key, Some(*last))?;
-                    *last
-                }
-                Table::Modulo { .. } | Table::Jump | Table::Custom(_) | Table::Nothing => {
-                    *last = (*last + 1) % self.ring.nodes.len();
-                    *last
-                }
-            },
-            Step::Circle { place, .. } => {
-                let place = *place;
-                self.walk(place)?
-            }
+        }
+    }
+
+    #[test]
+    fn where_our_own_rules_put_keys_never_changes() {
+        // From the first version. Whoever changes these moves everybody's keys.
+        let even = Router::rendezvous().ring(&nodes(10));
+        let uneven: Vec<_> =
+            (1..).zip(nodes(10)).map(|(weight, node)| node.with_weight(weight)).collect();
+        let weighted = Router::rendezvous().ring(&uneven);
+        let jump = Router::jump().ring(&nodes(10));
+        let places = |ring: &Ring| {
+            (0..16).map(|i| ring.pick(format!("key:{i}").as_bytes()).unwrap()).collect::<Vec<_>>()
         };
-        Some(node)
+        assert_eq!(places(&even), [2, 6, 3, 0, 1, 6, 2, 7, 9, 9, 3, 6, 9, 3, 1, 5]);
+        assert_eq!(places(&weighted), [2, 6, 3, 3, 9, 6, 9, 7, 9, 9, 7, 6, 9, 3, 1, 5]);
+        assert_eq!(places(&jump), [0, 1, 8, 9, 8, 8, 5, 1, 2, 8, 8, 9, 9, 3, 4, 7]);
     }
 
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.left))
-    }
-}
-
-impl Order<'_> {
-    /// Goes on from a place of a circle to the next node that was not seen. Nodes without a point
-    /// come last, in the order of the list.
-    fn walk(&mut self, start: usize) -> Option<usize> {
-        let (owners, is_back) = match &self.ring.table {
-            Table::Circle { points, rule, .. } => (&points.owners, matches!(rule, Next::AtOrBelow)),
-            Table::WideCircle(points) => (&points.owners, false),
-            _ => return None,
-        };
-        if let Step::At(first) = self.step {
-            let mut seen = vec![false; self.ring.nodes.len()].into_boxed_slice();
-            seen[first] = true;
-            self.step = Step::Circle { place: start, seen };
-        }
-        let Step::Circle { place, seen } = &mut self.step else { return None };
-        for _ in 0..owners.len() {
-            *place = if is_back {
-                place.checked_sub(1).unwrap_or(owners.len() - 1)
-            } else {
-                (*place + 1) % owners.len()
-            };
-            let node = owners[*place] as usize;
-            if !seen[node] {
-                seen[node] = true;
-                return Some(node);
+    proptest! {
+        #[test]
+        fn an_order_has_every_node_once_and_begins_with_the_pick(
+            key in prop::collection::vec(any::<u8>(), 0..300),
+            weights in prop::collection::vec(any::<u16>(), 1..12),
+        ) {
+            let nodes: Vec<_> = nodes(weights.len())
+                .into_iter()
+                .zip(&weights)
+                // Long rings of absurd weights take their time.
+                .map(|(node, weight)| node.with_weight(weight % 20))
+                .collect();
+            for router in routers() {
+                let ring = router.ring(&nodes);
+                let mut order: Vec<_> = ring.order(&key).collect();
+                prop_assert_eq!(order.first().copied(), ring.pick(&key), "{}", router);
+                order.sort_unstable();
+                prop_assert_eq!(order, (0..nodes.len()).collect::<Vec<_>>(), "{}", router);
             }
         }
-        let node = seen.iter().position(|seen| !seen)?;
-        seen[node] = true;
-        Some(node)
-    }
-}
 
-impl fmt::Debug for Order<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Order").field("left", &self.left).finish_non_exhaustive()
+        #[test]
+        fn keys_of_a_lost_node_go_to_the_next_in_order(key: u64, count in 2..9_usize) {
+            let key = key.to_string();
+            let all = nodes(count);
+            // Points of these do not shift when the list changes.
+            let rules = "rendezvous ketama-libmemcached ketama-libmemcached-weighted \
+                ketama-spymemcached ketama-aws dalli bmemcached pymemcache emcache perl-ketama";
+            for name in rules.split_whitespace() {
+                let router: Router = name.parse().unwrap();
+                let ring = router.ring(&all);
+                let mut left = all.clone();
+                for node in ring.order(key.as_bytes()) {
+                    let now = router.ring(&left).pick(key.as_bytes()).unwrap();
+                    prop_assert_eq!(&left[now], &all[node], "{}", name);
+                    left.remove(now);
+                }
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ mod limits;
 mod real;
 mod server;
 mod tls;
+mod vectors;
 
 use std::time::Duration;
 
