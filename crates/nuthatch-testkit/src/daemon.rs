@@ -49,13 +49,14 @@ enum Place {
 pub struct DaemonBuilder {
     program: PathBuf,
     args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
     unix: bool,
 }
 
 impl Daemon {
     /// A server to be started; for `nuthatchd` the program is `env!("CARGO_BIN_EXE_nuthatchd")`.
     pub fn builder(program: impl Into<PathBuf>) -> DaemonBuilder {
-        DaemonBuilder { program: program.into(), args: Vec::new(), unix: false }
+        DaemonBuilder { program: program.into(), args: Vec::new(), env: Vec::new(), unix: false }
     }
 
     /// A new connection, with a time limit of ten seconds on every read and write: an answer that
@@ -133,6 +134,13 @@ impl DaemonBuilder {
         self
     }
 
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
     /// Listens on a Unix socket instead of a port.
     #[must_use]
     pub fn unix(mut self) -> Self {
@@ -162,6 +170,7 @@ impl DaemonBuilder {
         let stderr = fs::File::create(folder.path().join(LOG)).map_err(StartError::System)?;
         let mut child = command
             .args(&self.args)
+            .envs(self.env)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)

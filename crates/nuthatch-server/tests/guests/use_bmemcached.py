@@ -5,7 +5,7 @@ import sys
 
 try:
     import bmemcached
-    from bmemcached.exceptions import AuthenticationNotSupported, InvalidCredentials, MemcachedException
+    from bmemcached.exceptions import MemcachedException
 except ImportError:
     sys.exit(77)
 
@@ -46,12 +46,12 @@ if login:
         try:
             assert not c.set("a", "stolen"), "served with a wrong password"
             assert c.get("a") is None, "served with a wrong password"
-        except InvalidCredentials as error:
-            assert "Incorrect username or password" in str(error), error
+        except MemcachedException as error:
+            assert "Auth failure" in str(error), error
     c = bmemcached.Client([where], **more)
     try:
         assert not c.set("a", "stolen") and c.get("a") is None, "served without a login"
-    except (MemcachedException, InvalidCredentials, OSError):
+    except (MemcachedException, OSError):
         pass
     assert bmemcached.Client([where], **login, **more).get("a") == "three"
 print("python-binary-memcached", *more, *login)

@@ -25,14 +25,22 @@ const SPYMEMCACHED: &str = "/usr/share/java/spymemcached.jar";
 pub(crate) struct Guest {
     script: &'static str,
     env: Vec<(&'static str, String)>,
+    of_system: bool,
 }
 
 /// A client by the script that uses it; without more it speaks plain text and does not log in.
 pub(crate) fn guest(script: &'static str) -> Guest {
-    Guest { script, env: Vec::new() }
+    Guest { script, env: Vec::new(), of_system: false }
 }
 
 impl Guest {
+    /// With the interpreter and the modules that the system packages: what others bring their own
+    /// libraries with may lack parts of them.
+    pub(crate) fn of_system(mut self) -> Self {
+        self.of_system = true;
+        self
+    }
+
     /// With the binary protocol, where the client speaks both.
     pub(crate) fn binary(self) -> Self {
         self.with("GUEST_PROTOCOL", "binary")
@@ -46,6 +54,11 @@ impl Guest {
     /// In this version of TLS and no other: `1.2`, `1.3`.
     pub(crate) fn tls_version(self, version: &str) -> Self {
         self.with("GUEST_TLS", version)
+    }
+
+    /// Logging in with this name and password; the script tries wrong ones too.
+    pub(crate) fn user(self, user: &str, password: &str) -> Self {
+        self.with("GUEST_USER", user).with("GUEST_PASSWORD", password)
     }
 
     fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -84,14 +97,20 @@ impl Guest {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(self.script);
         let extension = script.extension().unwrap().to_str().unwrap();
         let folder = env::var_os("NUTHATCH_GUESTS").map(PathBuf::from);
-        let mut command = Command::new(find_program(match extension {
+        let program = match extension {
             "py" => "python3",
             "php" => "php",
             "rb" => "ruby",
             "js" => "node",
             "java" => "java",
             other => panic!("what runs {other}?"),
-        })?);
+        };
+        let of_system = Path::new("/usr/bin").join(program);
+        let mut command = Command::new(if self.of_system && of_system.exists() {
+            of_system
+        } else {
+            find_program(program)?
+        });
         if let Some(folder) = &folder {
             command.env("NODE_PATH", folder.join("node_modules"));
         }

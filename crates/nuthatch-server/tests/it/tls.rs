@@ -43,7 +43,7 @@ impl Identity {
     }
 
     /// What follows `-o`.
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));
         format!("ssl_chain_cert={},ssl_key={}", cert.display(), key.display())
     }
