@@ -320,11 +320,15 @@ pub enum Config<'a> {
         name: Key<'a>,
         /// The client's flags.
         flags: ItemFlags,
-        /// The payload, always [`Value::Here`] when a handler sees it.
+        /// The payload, always [`Value::Here`] when a handler sees it. The binary protocol may
+        /// bring a longer one; the handler has to look.
         value: Value<'a>,
     },
     /// `config delete name [noreply]`.
     Delete(Key<'a>),
+    /// `get` or `delete` without what they need; the line that says so, where they are served at
+    /// all.
+    Unusable(ArgError),
 }
 
 impl Config<'_> {

@@ -49,7 +49,7 @@ pub enum Response<'a> {
     },
     /// A configuration. More follows.
     Config {
-        /// Its name.
+        /// Its name; empty where a binary server was asked for this one.
         name: &'a [u8],
         /// The client flags.
         flags: ItemFlags,

@@ -51,6 +51,16 @@ pub enum Verb {
     SaslAuth,
     /// The next step of a login.
     SaslStep,
+    /// A configuration of auto-discovery; memcached itself has none of these five.
+    ConfigGet,
+    /// The same, and its name.
+    ConfigGetK,
+    /// Store a configuration.
+    ConfigSet,
+    /// Remove a configuration.
+    ConfigDelete,
+    /// Every configuration.
+    ConfigList,
 }
 
 /// A verb, and whether an answer that says nothing new is to be left out.
@@ -64,7 +74,7 @@ pub struct Opcode {
 }
 
 /// The bytes of each verb, the quiet one second where there is one.
-const BYTES: [(Verb, u8, Option<u8>); 21] = [
+const BYTES: [(Verb, u8, Option<u8>); 26] = [
     (Verb::Get, 0x00, Some(0x09)),
     (Verb::GetK, 0x0c, Some(0x0d)),
     (Verb::Gat, 0x1d, Some(0x1e)),
@@ -86,10 +96,15 @@ const BYTES: [(Verb, u8, Option<u8>); 21] = [
     (Verb::SaslList, 0x20, None),
     (Verb::SaslAuth, 0x21, None),
     (Verb::SaslStep, 0x22, None),
+    (Verb::ConfigGet, 0x60, Some(0x61)),
+    (Verb::ConfigGetK, 0x62, Some(0x63)),
+    (Verb::ConfigSet, 0x64, Some(0x65)),
+    (Verb::ConfigDelete, 0x66, Some(0x67)),
+    (Verb::ConfigList, 0x68, None),
 ];
 
 /// How many bytes of opcode have a meaning.
-const N_OPCODES: usize = 0x25;
+const N_OPCODES: usize = 0x69;
 
 /// The opcodes by their byte.
 const OPCODES: [Option<Opcode>; N_OPCODES] = {
@@ -122,14 +137,30 @@ impl Opcode {
 }
 
 impl Verb {
-    /// Whether items are asked for, so that a miss is what a quiet form leaves out.
+    /// Whether items or a configuration are asked for, so that a miss is what a quiet form leaves
+    /// out.
     pub const fn is_retrieval(self) -> bool {
-        matches!(self, Self::Get | Self::GetK | Self::Gat | Self::GatK)
+        matches!(
+            self,
+            Self::Get | Self::GetK | Self::Gat | Self::GatK | Self::ConfigGet | Self::ConfigGetK
+        )
+    }
+
+    /// Whether it belongs to auto-discovery.
+    pub const fn is_config(self) -> bool {
+        matches!(
+            self,
+            Self::ConfigGet
+                | Self::ConfigGetK
+                | Self::ConfigSet
+                | Self::ConfigDelete
+                | Self::ConfigList
+        )
     }
 
     /// Whether the answer repeats the key.
     pub const fn returns_key(self) -> bool {
-        matches!(self, Self::GetK | Self::GatK)
+        matches!(self, Self::GetK | Self::GatK | Self::ConfigGetK | Self::ConfigList)
     }
 
     /// Whether who has not logged in yet may ask for it, where logging in is asked for.
@@ -142,7 +173,7 @@ impl Verb {
         match self {
             Self::Set | Self::Add | Self::Replace => len == 8,
             Self::Increment | Self::Decrement => len == 20,
-            Self::Touch | Self::Gat | Self::GatK => len == 4,
+            Self::Touch | Self::Gat | Self::GatK | Self::ConfigSet => len == 4,
             Self::Flush => len == 0 || len == 4,
             _ => len == 0,
         }
@@ -151,7 +182,12 @@ impl Verb {
     /// Whether a key of this length goes with it, as far as it matters whether there is one.
     const fn takes_key(self, len: u16) -> bool {
         match self {
-            Self::Flush | Self::Version | Self::Noop | Self::Quit | Self::SaslList => len == 0,
+            Self::Flush
+            | Self::Version
+            | Self::Noop
+            | Self::Quit
+            | Self::SaslList
+            | Self::ConfigList => len == 0,
             Self::Stat => true,
             _ => len > 0,
         }
@@ -168,6 +204,7 @@ impl Verb {
                 | Self::Prepend
                 | Self::SaslAuth
                 | Self::SaslStep
+                | Self::ConfigSet
         )
     }
 }
@@ -202,7 +239,14 @@ impl Header {
         let is_right = verb.takes_extras(self.extras_len)
             && verb.takes_key(self.key_len)
             && (verb.takes_value() || lead_len == body_len);
-        if is_right { Ok(opcode) } else { Err(FINAL(Status::INVALID_ARGUMENTS)) }
+        if is_right {
+            return Ok(opcode);
+        }
+        // A server without auto-discovery does not know the opcode, whatever the lengths are.
+        if verb.is_config() {
+            return Err(Refusal { status: Status::UNKNOWN_COMMAND, is_final: false });
+        }
+        Err(FINAL(Status::INVALID_ARGUMENTS))
     }
 }
 
@@ -214,7 +258,8 @@ mod tests {
     fn every_byte_is_one_opcode() {
         let known: Vec<u8> =
             (0..=u8::MAX).filter(|&byte| Opcode::from_byte(byte).is_some()).collect();
-        let expected: Vec<u8> = (0..=0x1a).chain(0x1c..=0x1e).chain(0x20..=0x24).collect();
+        let expected: Vec<u8> =
+            (0..=0x1a).chain(0x1c..=0x1e).chain(0x20..=0x24).chain(0x60..=0x68).collect();
         assert_eq!(known, expected);
         for byte in known {
             assert_eq!(Opcode::from_byte(byte).unwrap().byte(), byte);
@@ -275,6 +320,19 @@ mod tests {
             check(opcode, 0, 0, 1, WRONG);
             check(opcode, 1, 0, 1, WRONG);
         }
+        // config get, set, list: what is wrong with them is skipped.
+        for opcode in 0x60..=0x63 {
+            check(opcode, 0, 7, 7, Ok(()));
+            check(opcode, 0, 0, 0, Err((0x81, false)));
+            check(opcode, 4, 7, 11, Err((0x81, false)));
+        }
+        check(0x64, 4, 7, 100, Ok(()));
+        check(0x64, 8, 7, 100, Err((0x81, false)));
+        check(0x66, 0, 7, 7, Ok(()));
+        check(0x66, 0, 7, 8, Err((0x81, false)));
+        check(0x68, 0, 0, 0, Ok(()));
+        check(0x68, 0, 1, 1, Err((0x81, false)));
+        check(0x64, 4, 251, 255, WRONG);
         // Unknown ones are skipped, but not with such a key.
         check(0x1b, 4, 0, 4, Err((0x81, false)));
         check(0x1b, 0, 251, 251, WRONG);

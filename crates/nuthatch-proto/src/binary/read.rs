@@ -5,7 +5,7 @@ use nuthatch_types::{Arith, Cas, ItemFlags, Key, StoreMode, Ttl};
 use super::header::{HEADER_LEN, Header, REQUEST_MAGIC};
 use super::opcode::{Opcode, Verb};
 use super::status::Status;
-use crate::admin::{Admin, Detail, Stats};
+use crate::admin::{Admin, Config, Detail, Stats};
 use crate::error::ArgError;
 use crate::request::{Count, Request, Sasl, Set, Value};
 
@@ -204,6 +204,15 @@ fn request<'a>(
         Verb::SaslList => Request::Sasl(Sasl::List),
         Verb::SaslAuth => Request::Sasl(Sasl::Auth { mechanism: key_bytes, data: value }),
         Verb::SaslStep => Request::Sasl(Sasl::Step { mechanism: key_bytes, data: value }),
+        Verb::ConfigGet | Verb::ConfigGetK => {
+            Request::Admin(Admin::Config(Config::Get(Some(key()?))))
+        }
+        Verb::ConfigList => Request::Admin(Admin::Config(Config::Get(None))),
+        Verb::ConfigSet => {
+            let flags = ItemFlags(number(extras)?);
+            Request::Admin(Admin::Config(Config::Set { name: key()?, flags, value }))
+        }
+        Verb::ConfigDelete => Request::Admin(Admin::Config(Config::Delete(key()?))),
         // These are no requests.
         Verb::Noop | Verb::Quit => return None,
     })

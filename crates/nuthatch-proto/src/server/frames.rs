@@ -7,8 +7,9 @@ use super::buffers::RECV_BYTES;
 use super::handler::{Handler, Sink as _};
 use super::reply::{Context, Reply};
 use super::{Body, SINK_LEN_MIN, Session, State, Step};
+use crate::admin::{Admin, Config};
 use crate::binary::{self, Frame, Head, Status, parse_frame, write};
-use crate::error::NO_MEMORY_READING;
+use crate::error::{NO_MEMORY_READING, TOO_LARGE};
 use crate::request::{MECHANISM_LEN_MAX, Request, Sasl};
 
 /// What a login gets whose data are longer than a receive buffer, where the handler does not
@@ -117,8 +118,12 @@ impl<H: Handler> Session<H> {
             unreachable!("the frame has just been read as a request");
         };
         let whole = len + value_len;
-        if self.end - self.start < whole.min(SINK_LEN_MIN) {
-            self.need = whole.min(SINK_LEN_MIN);
+        // A configuration is waited for in the receive buffer, which grows as far as one may be
+        // long.
+        let is_waited_for = is_config_set(&request) && value_len <= Config::LEN_MAX;
+        let enough = if is_waited_for { whole } else { whole.min(SINK_LEN_MIN) };
+        if self.end - self.start < enough {
+            self.need = enough;
             return Step::Starved;
         }
         let refusal = match handler.reserve(&request, value_len) {
@@ -128,6 +133,7 @@ impl<H: Handler> Session<H> {
                 self.consume(len);
                 return Step::Done;
             }
+            Ok(_) if is_config_set(&request) => TOO_LARGE,
             Ok(_) => NO_MEMORY_FOR_LOGIN,
             Err(line) => line,
         };
@@ -201,6 +207,10 @@ impl<H: Handler> Session<H> {
         let outcome = handler.commit(request, sink, &mut reply);
         self.outcome(outcome)
     }
+}
+
+const fn is_config_set(request: &Request<'_>) -> bool {
+    matches!(request, Request::Admin(Admin::Config(Config::Set { .. })))
 }
 
 // A login's data must be waited for in full, so the two limits are the same.

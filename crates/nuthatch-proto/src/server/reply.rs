@@ -412,6 +412,25 @@ impl<'q, P> Reply<'q, P> {
         }
     }
 
+    /// Adds a configuration to the answer of [`Config::Get`](crate::Config::Get);
+    /// [`end`](Self::end) ends it.
+    pub fn config(&mut self, name: Key<'_>, flags: ItemFlags, payload: &[u8]) {
+        let out = &mut self.queue.arena;
+        if let Kind::Frame(head) = self.context.kind {
+            let key = shown_key(head, name);
+            frame::item(out, head, key, flags, Cas(0), payload.len());
+            return out.extend_from_slice(payload);
+        }
+        out.extend_from_slice(b"CONFIG ");
+        out.extend_from_slice(name.as_bytes());
+        out.push(b' ');
+        encode::number(out, flags.0);
+        out.push(b' ');
+        encode::number(out, payload.len());
+        out.extend_from_slice(CRLF);
+        encode::line(out, payload);
+    }
+
     // Meta commands.
 
     /// Answers a meta command with a status and the return flags that repeat what was asked

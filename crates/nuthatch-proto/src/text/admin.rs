@@ -283,7 +283,7 @@ fn config(mut args: Tokens<'_>, noreply: bool) -> Parsed<'_> {
             }
             request(Config::Set { name, flags: ItemFlags(flags), value: Value::Reserved(len) })
         }
-        (Some(b"get" | b"delete"), _) => Parsed::malformed(BAD_FORMAT, noreply),
+        (Some(b"get" | b"delete"), _) => request(Config::Unusable(ArgError::new(BAD_FORMAT))),
         _ => Parsed::malformed(UNKNOWN, noreply),
     }
 }

@@ -113,8 +113,6 @@ fn errors_are_memcacheds_own() {
         ("extstore item_size", (UNKNOWN, false, 0)),
         ("config", (UNKNOWN, false, 0)),
         ("config add a", (UNKNOWN, false, 0)),
-        ("config delete", (FORMAT, false, 0)),
-        ("config delete a b", (FORMAT, false, 0)),
         ("config set a 0 x", (FORMAT, false, UNBOUNDED)),
         ("config set a 0 65537", (TOO_LARGE, false, 65539)),
     ];
@@ -316,6 +314,12 @@ fn config_takes_trailing_blanks_and_a_bare_newline() {
         });
     }
     admin("config get ", |admin| assert!(matches!(admin, Admin::Config(Config::Get(None)))));
+    for line in ["config delete", "config delete a b", "config delete a b c d e"] {
+        admin(line, |admin| {
+            let Admin::Config(Config::Unusable(error)) = admin else { panic!("{admin:?}") };
+            assert_eq!(error.line(), BAD_FORMAT);
+        });
+    }
     admin("config delete a noreply", |admin| {
         assert!(matches!(admin, Admin::Config(Config::Delete(_))));
     });

@@ -74,6 +74,10 @@ fn incr(opcode: u8, key: &str, delta: u64, initial: u64, exptime: u32) -> Ask {
     Ask::new(opcode).key(key).extras(extras.concat())
 }
 
+fn config(opcode: u8, payload: &str) -> Ask {
+    Ask::new(opcode).key("cluster").value(payload).extras([0; 4])
+}
+
 /// The answers in a readable form: the opcode, the status, the CAS number if there is one, and
 /// what is in the body.
 fn readable(mut output: &[u8]) -> Vec<String> {
@@ -554,4 +558,70 @@ fn every_question_who_it_is_makes_a_client_a_stranger() {
 fn opcodes_have_names() {
     assert_eq!(Opcode::from_byte(0x24), Some(Opcode { verb: Verb::GatK, quiet: true }));
     assert_eq!(Opcode::from_byte(0x1b), None);
+}
+
+#[test]
+fn configurations_are_stored_told_and_removed() {
+    check(
+        &[
+            get(0x60, "cluster"),
+            get(0x61, "cluster"),
+            config(0x64, "1\nhost||1\n"),
+            config(0x65, "2\nhost||1\n"),
+            get(0x60, "cluster"),
+            get(0x61, "cluster"),
+            get(0x62, "cluster"),
+            get(0x63, "cluster"),
+            Ask::new(0x68),
+            get(0x67, "cluster"),
+            get(0x67, "cluster"),
+            get(0x66, "cluster"),
+            Ask::new(0x68),
+        ],
+        &[
+            "60 1 'Not found'",
+            "64 0",
+            r"60 0 [0, 0, 0, 0] '2\nhost||1\n'",
+            r"61 0 [0, 0, 0, 0] '2\nhost||1\n'",
+            r"62 0 [0, 0, 0, 0] key'cluster' '2\nhost||1\n'",
+            r"63 0 [0, 0, 0, 0] key'cluster' '2\nhost||1\n'",
+            r"68 0 [0, 0, 0, 0] key'cluster' '2\nhost||1\n'",
+            "68 0",
+            "67 1 'Not found'",
+            "66 1 'Not found'",
+            "68 0",
+        ],
+    );
+}
+
+#[test]
+fn configurations_of_any_allowed_size_are_at_hand() {
+    let payload = "p".repeat(65_536);
+    let got = format!("60 0 [0, 0, 0, 0] '{payload}'");
+    check(&[config(0x64, &payload), get(0x60, "cluster")], &["64 0", &got]);
+    // A longer one goes by, and the connection stays in step.
+    let answers =
+        answers_of(&mut Model::default(), &[config(0x64, &"p".repeat(65_537)), Ask::new(0x0a)]);
+    assert_eq!(answers[1..], ["0a 0"], "{answers:?}");
+    assert!(answers[0].starts_with("64 "), "{answers:?}");
+}
+
+#[test]
+fn configuration_frames_with_wrong_lengths_are_no_commands() {
+    check(
+        &[
+            get(0x60, "cluster").value("x"),
+            get(0x64, "cluster").extras([0; 8]),
+            Ask::new(0x66),
+            get(0x68, "cluster"),
+            Ask::new(0x0a),
+        ],
+        &[
+            "60 81 'Unknown command'",
+            "64 81 'Unknown command'",
+            "66 81 'Unknown command'",
+            "68 81 'Unknown command'",
+            "0a 0",
+        ],
+    );
 }

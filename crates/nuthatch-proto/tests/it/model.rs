@@ -1,7 +1,7 @@
 //! A small cache behind the session: a map that answers as memcached does, as far as the protocol
 //! is concerned. There is no clock; what has expired is what was stored with a life span of none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use nuthatch_proto::types::{Arith, ArithError, Cas, Deleted, StoreMode, Stored, Ttl, arith};
 use nuthatch_proto::types::{ItemFlags, Key};
@@ -33,7 +33,7 @@ pub(crate) struct Item {
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) items: HashMap<Vec<u8>, Item>,
-    pub(crate) configs: HashMap<Vec<u8>, Vec<u8>>,
+    pub(crate) configs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) next_cas: u64,
     /// Answers still owed: the ticket and what to say.
     pub(crate) owed: Vec<(Ticket, Owed)>,
@@ -273,10 +273,10 @@ impl Model {
             }
             Admin::Shutdown(_) => return Outcome::Close,
             Admin::Config(Config::Get(name)) => {
-                if let Some(payload) = name.and_then(|name| self.configs.get(name.as_bytes())) {
-                    reply.line(&format!("CONFIG cluster 0 {}", payload.len()));
-                    reply.raw(payload);
-                    reply.raw(b"\r\n");
+                for (stored, payload) in &self.configs {
+                    if name.is_none_or(|name| name.as_bytes() == stored) {
+                        reply.config(Key::binary(stored).unwrap(), ItemFlags(0), payload);
+                    }
                 }
                 reply.end();
             }

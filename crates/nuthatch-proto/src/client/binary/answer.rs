@@ -59,7 +59,11 @@ pub(super) fn read<'a>(
         })),
     };
     let response = response.ok_or_else(|| out_of_step(input))?;
-    let is_last = !matches!(response, Response::Stat { .. });
+    let is_last = match response {
+        Response::Stat { .. } => false,
+        Response::Config { .. } => verb != Verb::ConfigList,
+        _ => true,
+    };
     Ok(Some(Read { response, status, cas, len, is_last }))
 }
 
@@ -89,6 +93,13 @@ fn success<'a>(
         Verb::Version => Response::Version(value),
         Verb::Noop => Response::Noop,
         Verb::Flush => Response::Line(b"OK"),
+        Verb::ConfigList if key.is_empty() => Response::End,
+        Verb::ConfigGet | Verb::ConfigGetK | Verb::ConfigList => {
+            let flags = ItemFlags(u32::from_be_bytes(extras.try_into().ok()?));
+            Response::Config { name: key, flags, data: value }
+        }
+        Verb::ConfigSet => Response::Stored(Stored::Stored),
+        Verb::ConfigDelete => Response::Deleted(Deleted::Deleted),
         Verb::Quit | Verb::SaslList | Verb::SaslAuth | Verb::SaslStep => Response::Line(value),
     })
 }
@@ -105,9 +116,11 @@ fn is_arith(verb: Verb) -> bool {
 fn failure(asked: Asked, status: Status) -> Option<Response<'static>> {
     let compares = asked.compares;
     Some(match (asked.opcode.verb, status) {
-        (Verb::Get | Verb::GetK | Verb::Gat | Verb::GatK, Status::NOT_FOUND) => Response::End,
+        (verb, Status::NOT_FOUND) if verb.is_retrieval() => Response::End,
         (Verb::Touch, Status::NOT_FOUND) => Response::Touched(false),
-        (Verb::Delete, Status::NOT_FOUND) => Response::Deleted(Deleted::NotFound),
+        (Verb::Delete | Verb::ConfigDelete, Status::NOT_FOUND) => {
+            Response::Deleted(Deleted::NotFound)
+        }
         (Verb::Delete, Status::EXISTS) => Response::Deleted(Deleted::Exists),
         (Verb::Increment | Verb::Decrement, Status::NOT_FOUND) => Response::Number(None),
         // What the text protocol calls "not stored".

@@ -93,6 +93,21 @@ pub enum BinaryCommand<'a> {
     Noop,
     /// `quit`: the server answers, and closes.
     Quit,
+    /// `config get`.
+    ConfigGet(Key<'a>),
+    /// Every configuration.
+    ConfigList,
+    /// `config set`.
+    ConfigSet {
+        /// The configuration's name.
+        name: Key<'a>,
+        /// The client's flags.
+        flags: ItemFlags,
+        /// The payload.
+        payload: &'a [u8],
+    },
+    /// `config delete`.
+    ConfigDelete(Key<'a>),
     /// The login mechanisms that the server offers, with spaces between.
     SaslList,
     /// The beginning of a login.
@@ -210,6 +225,14 @@ impl BinaryCommand<'_> {
             Self::Version => plain(Verb::Version),
             Self::Noop => plain(Verb::Noop),
             Self::Quit => plain(Verb::Quit),
+            Self::ConfigGet(_) => plain(Verb::ConfigGet),
+            Self::ConfigList => plain(Verb::ConfigList),
+            Self::ConfigSet { flags, .. } => {
+                let mut extras = Extras::new();
+                extras.push(&flags.0.to_be_bytes());
+                (loud(Verb::ConfigSet), extras, Cas(0))
+            }
+            Self::ConfigDelete(_) => plain(Verb::ConfigDelete),
             Self::SaslList => plain(Verb::SaslList),
             Self::SaslAuth { .. } => plain(Verb::SaslAuth),
             Self::SaslStep { .. } => plain(Verb::SaslStep),
@@ -222,15 +245,21 @@ impl BinaryCommand<'_> {
             Self::Get { key, .. }
             | Self::Delete { key, .. }
             | Self::Arith { key, .. }
-            | Self::Touch { key, .. } => (key.as_bytes(), b""),
+            | Self::Touch { key, .. }
+            | Self::ConfigGet(key)
+            | Self::ConfigDelete(key) => (key.as_bytes(), b""),
+            Self::ConfigSet { name, payload, .. } => (name.as_bytes(), payload),
             Self::Store { key, value, .. } => (key.as_bytes(), value),
             Self::SaslAuth { mechanism, data } | Self::SaslStep { mechanism, data } => {
                 (mechanism.as_bytes(), data)
             }
             Self::Stats(what) => (what.unwrap_or_default().as_bytes(), b""),
-            Self::Flush { .. } | Self::Version | Self::Noop | Self::Quit | Self::SaslList => {
-                (b"", b"")
-            }
+            Self::Flush { .. }
+            | Self::Version
+            | Self::Noop
+            | Self::Quit
+            | Self::SaslList
+            | Self::ConfigList => (b"", b""),
         }
     }
 }

@@ -248,3 +248,49 @@ fn what_answers_nothing_is_an_error() {
     let mut idle = BinaryConnection::new(Limits::default());
     assert!(hear(&mut idle, &frame(0x0a, 0, 0, b"", "", b""), 100).is_err());
 }
+
+#[test]
+fn configurations_are_asked_for_and_heard() {
+    let (header, body) = wire(&BinaryCommand::ConfigSet {
+        name: key("cluster"),
+        flags: ItemFlags(0),
+        payload: b"1\n\n",
+    });
+    assert_eq!((header.opcode, header.extras_len, header.key_len), (0x64, 4, 7));
+    assert_eq!(body, b"\0\0\0\0cluster1\n\n");
+    // As AWS' Java client asks.
+    let (header, body) = wire(&BinaryCommand::ConfigGet(key("cluster")));
+    assert_eq!((header.opcode, header.extras_len, header.cas), (0x60, 0, 0));
+    assert_eq!(body, b"cluster");
+
+    let mut connection = BinaryConnection::new(Limits::default());
+    connection.send(&BinaryCommand::ConfigGet(key("cluster")), 0).unwrap();
+    connection.send(&BinaryCommand::ConfigGet(key("other")), 1).unwrap();
+    connection.send(&BinaryCommand::ConfigList, 2).unwrap();
+    connection.send(&BinaryCommand::ConfigDelete(key("other")), 3).unwrap();
+    let input = [
+        frame(0x60, 0, 0, b"\0\0\0\0", "", b"1\n\n"),
+        frame(0x60, 1, 1, b"", "", b"Not found"),
+        frame(0x68, 0, 2, b"\0\0\0\0", "a", b"1\n\n"),
+        frame(0x68, 0, 2, b"\0\0\0\0", "b", b"2\n\n"),
+        frame(0x68, 0, 2, b"", "", b""),
+        frame(0x66, 1, 3, b"", "", b"Not found"),
+    ]
+    .concat();
+    let heard = hear(&mut connection, &input, 7).unwrap();
+    let config = |name: &str, data: &str| {
+        let (name, data) = (name.as_bytes(), data.as_bytes());
+        format!("{:?}", Response::Config { name, flags: ItemFlags(0), data })
+    };
+    assert_eq!(
+        heard,
+        [
+            (config("", "1\n\n"), Some(0)),
+            ("End".to_owned(), Some(1)),
+            (config("a", "1\n\n"), None),
+            (config("b", "2\n\n"), None),
+            ("End".to_owned(), Some(2)),
+            (format!("{:?}", Response::Deleted(Deleted::NotFound)), Some(3)),
+        ]
+    );
+}
