@@ -4,7 +4,8 @@ use nuthatch_types::Node;
 
 use crate::{Member, Members, Next, Source, SourceError, clock};
 
-/// A list that was written down: `host[:port[:weight]],…`.
+/// A list that was written down: `host[:port[:weight]],…`, or with addresses beside the names, for
+/// clients that look only at these: `host|address|port[|weight],…`.
 ///
 /// Nobody tells its version, unless the list does: `VERSION@host,…`. Otherwise it is the time at
 /// which the list was read, in seconds since 1970, so that a list that an operator changes between
@@ -87,9 +88,12 @@ impl Source for Static {
     }
 }
 
-/// Reads `host[:port[:weight]]`.
+/// Reads `host|address|port[|weight]` or `host[:port[:weight]]`.
 fn member(entry: &str) -> Result<Member, SourceError> {
     let wrong = |why: &str| SourceError::Setting(format!("'{entry}': {why}"));
+    if entry.contains('|') {
+        return Member::parse(entry).map_err(|error| wrong(&error.to_string()));
+    }
     let (host, rest) = host_and_rest(entry).ok_or_else(|| wrong("no host[:port[:weight]]"))?;
     let mut parts = rest.split(':');
     let port = match parts.next().filter(|port| !port.is_empty()) {
@@ -141,6 +145,8 @@ mod tests {
         listed("host::9", &["host||11211 weight 9"]);
         listed("b,a,", &["a||11211", "b||11211"]);
         listed("10.0.0.1:5", &["10.0.0.1|10.0.0.1|5"]);
+        listed("a|10.0.0.1|5", &["a|10.0.0.1|5"]);
+        listed("a||5|2,b:1", &["a||5 weight 2", "b||1"]);
         listed("::1", &["::1|::1|11211"]);
         listed("[::1]", &["::1|::1|11211"]);
         listed("[::1]:5:2", &["::1|::1|5 weight 2"]);
@@ -148,9 +154,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        for text in
-            ["", ",", "a:0", "a:65536", "a:x", "a:1:0", "a:1:x", "a:1:1:1", "a|b", "[::1", ":1"]
-        {
+        for text in [
+            "", ",", "a:0", "a:65536", "a:x", "a:1:0", "a:1:x", "a:1:1:1", "a|b", "a|b|0",
+            "a|b|1|0", "a|b|c|1", "[::1", ":1",
+        ] {
             let error = Static::parse(text).unwrap_err();
             assert!(matches!(error, SourceError::Setting(_)), "{text}: {error}");
         }

@@ -7,6 +7,7 @@ mod fixed;
 mod follow;
 mod member;
 mod source;
+mod spec;
 
 // The public interface.
 pub use error::SourceError;
@@ -14,3 +15,4 @@ pub use fixed::Static;
 pub use follow::{Following, Limits, State, View, follow};
 pub use member::{Member, Members};
 pub use source::{Next, Source};
+pub use spec::SourceSpec;

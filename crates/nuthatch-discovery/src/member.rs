@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nuthatch_types::{ClusterConfig, Node};
+use nuthatch_types::{ClusterConfig, Node, NodeError};
 
 /// A cache node, and what a source says of it besides where it is.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -20,6 +20,27 @@ impl Member {
     /// A member of weight 1.
     pub fn new(node: Node) -> Self {
         Self { node, weight: Self::WEIGHT, tls_name: None, zone: None }
+    }
+
+    /// Reads `host|address|port[|weight]`: a node as membership lists have it, and its weight.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] for what is no node, or no weight from 1 on ([`NodeError::Fields`]).
+    pub fn parse(text: &str) -> Result<Self, NodeError> {
+        let mut fields = text.split('|');
+        let mut field = || fields.next().ok_or(NodeError::Fields);
+        let (host, address, port) = (field()?, field()?, field()?);
+        let port = port.parse().map_err(|_| NodeError::Port)?;
+        let member = Self::new(Node::new(host, address, port)?);
+        match (fields.next(), fields.next()) {
+            (None, _) => Ok(member),
+            (Some(weight), None) => match weight.parse() {
+                Ok(weight @ 1..) => Ok(member.with_weight(weight)),
+                _ => Err(NodeError::Fields),
+            },
+            (Some(_), Some(_)) => Err(NodeError::Fields),
+        }
     }
 
     /// The share of keys it takes, against the weights of the others. 0 is taken as 1: a node

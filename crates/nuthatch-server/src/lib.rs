@@ -39,6 +39,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod connection;
 mod conns;
 mod counters;
@@ -61,10 +62,12 @@ pub mod compatibility {}
 pub mod command_line {}
 
 // The public interface.
+pub use cluster::{Cluster, ClusterRules, ClusterThread, MIRROR_KEY};
 pub use conns::{CloseReason, Conn, ConnObserver, ConnState};
 pub use counters::{ServerStats, Telemetry};
 pub use engine::{Engine, EngineBuilder, ItemPin, ItemSink};
 pub use logger::Logger;
+pub use nuthatch_discovery as discovery;
 pub use nuthatch_proto as proto;
 pub use nuthatch_store as store;
 pub use nuthatch_transport as transport;

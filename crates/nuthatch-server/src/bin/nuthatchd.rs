@@ -6,14 +6,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuthatch_server::options::{self, Options, Parsed, Port, StoreOptions, TlsOptions, VerifyMode};
+use nuthatch_server::discovery::Limits;
+use nuthatch_server::options::{
+    self, DiscoveryOptions, Options, Parsed, Port, StoreOptions, TlsOptions, VerifyMode,
+};
 use nuthatch_server::process::logfile::{self, LogFile};
 use nuthatch_server::process::notify::Notifier;
 use nuthatch_server::process::privileges::{self, Keep};
 use nuthatch_server::process::{
     ProcessError, daemon, exit, hooks, limits, notify, pidfile, ports, signals, user,
 };
-use nuthatch_server::store::types::limits::PAGE_BYTES;
+use nuthatch_server::store::types::{Key, limits::PAGE_BYTES};
 use nuthatch_server::store::{Automove, Cause, Store};
 use nuthatch_server::transport::passwords::Passwords;
 use nuthatch_server::transport::sasl::{Authenticator, Config, Located};
@@ -22,7 +25,10 @@ use nuthatch_server::transport::{
     AddrError, BindOptions, Bound, BoundUdp, Inherited, ListenAddr, ListenProtocol, Local, Place,
     bind, bind_udp, has_inherited, inherited,
 };
-use nuthatch_server::{End, Engine, Logger, Login, Server, Telemetry, log, passwd};
+use nuthatch_server::{
+    Cluster, ClusterRules, ClusterThread, End, Engine, Logger, Login, Server, Telemetry, log,
+    passwd,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Where to listen without `-l`. memcached serves every address of the machine to everybody.
@@ -203,6 +209,7 @@ fn run(options: Options) -> Result<u8, Failure> {
     let keep = options
         .drop_privileges
         .then(|| Keep::NOTHING.reading(reads_again).removing(options.pidfile.is_some()));
+    let discovery = options.discovery.clone();
     let mut engine = Engine::builder()
         .options(options)
         .logger(logger)
@@ -217,6 +224,13 @@ fn run(options: Options) -> Result<u8, Failure> {
     }
     if let Some(tls) = &tls {
         engine = engine.tls(tls.clone());
+    }
+    let discovery = match discovery.enabled {
+        true => Some(discover(&discovery)?),
+        false => None,
+    };
+    if let Some((cluster, _)) = &discovery {
+        engine = engine.cluster(cluster.clone());
     }
     let reloads = Reloads { passwords, tls, telemetry: server.telemetry() };
     let engine = engine.build(store);
@@ -518,6 +532,24 @@ fn announce(options: &Options, sockets: &Sockets) {
              -o udp_trust (for example 10.0.0.0/8)"
         );
     }
+}
+
+/// Begins to follow the source of members, if there is one.
+fn discover(options: &DiscoveryOptions) -> Result<(Cluster, Option<ClusterThread>), Failure> {
+    let name = Key::new(&options.name).map_err(Failure::usage)?;
+    let rules =
+        ClusterRules::default().name(name).allow(options.allow.clone()).mirrors(options.mirror);
+    let cluster = Cluster::new(rules);
+    let following = match &options.source {
+        None => None,
+        Some(source) => {
+            let source = source.open().map_err(Failure::usage)?;
+            let mut limits = Limits::default();
+            limits.grace = Duration::from_secs(options.grace_secs.into());
+            Some(cluster.spawn_following(source, limits).map_err(Failure::system)?)
+        }
+    };
+    Ok((cluster, following))
 }
 
 /// Without its pid file a server serves all the same, as memcached does.

@@ -61,6 +61,7 @@ impl Engine {
             Admin::Watch(kinds) => return self.watch(kinds, reply),
             // memcached takes these without external storage, to no effect.
             Admin::Extstore(_) => reply.error("CLIENT_ERROR external storage is not enabled"),
+            Admin::Config(config) => self.config(config, reply),
             Admin::RefreshCerts => self.refresh_certs(reply),
             Admin::DebugTime(change) if shared.options.debug_commands => {
                 self.debug_time(change, reply);
@@ -142,6 +143,9 @@ impl Engine {
                 self.store.sizes().iter().for_each(|(bytes, n_items)| reply.stat(bytes, n_items));
             }
             Stats::Sizes => reply.stat("sizes_status", "disabled"),
+            Stats::Other(b"cluster") if shared.cluster.is_some() => {
+                shared.cluster.iter().for_each(|cluster| Self::stats_cluster(cluster, reply));
+            }
             // An `ERROR` is what a server without them answers.
             _ => {
                 reply.error(UNKNOWN);

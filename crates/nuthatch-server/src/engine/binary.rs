@@ -30,6 +30,7 @@ impl Engine {
         };
         notes.got(key, found.is_ok());
         if let Err(missed) = found {
+            self.mirror(key, true, reply);
             notes.looked_up(key, Err(missed));
         }
         reply.end();

@@ -14,7 +14,10 @@ impl Engine {
             notes.got(key, item.is_ok());
             let item = match item {
                 Ok(item) => item,
-                Err(missed) => return notes.looked_up(key, Err(missed)),
+                Err(missed) => {
+                    self.mirror(key, get.with_cas, reply);
+                    return notes.looked_up(key, Err(missed));
+                }
             };
             notes.found(key, &item);
             let cas = get.with_cas.then(|| item.cas());

@@ -3,6 +3,7 @@
 mod admin;
 mod binary;
 mod classic;
+mod cluster;
 mod conns;
 mod debug;
 mod detail;
@@ -18,7 +19,7 @@ mod watch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
-use nuthatch_proto::{Handler, Outcome, Pinned, Reply, Request, Sink, Value};
+use nuthatch_proto::{Admin, Handler, Outcome, Pinned, Reply, Request, Sink, Value};
 use nuthatch_store::types::Key;
 use nuthatch_store::{
     Commit, Committed, Item, ItemGuard, MaintenanceThread, NewItem, Reservation, Store, StoreError,
@@ -27,6 +28,7 @@ use nuthatch_transport::passwords::Passwords;
 use nuthatch_transport::sasl::Authenticator;
 use nuthatch_transport::tls::ServerTls;
 
+use crate::cluster::Cluster;
 use crate::logger::{Gate, Logger};
 use crate::options::Options;
 use crate::{Stop, Telemetry};
@@ -67,6 +69,7 @@ struct Shared {
     maintenance: Option<MaintenanceThread>,
     logins: Arc<Logins>,
     tls: Option<ServerTls>,
+    cluster: Option<Cluster>,
     holds: debug::Holds,
     logger: Logger,
     prefixes: Prefixes,
@@ -91,6 +94,7 @@ pub struct EngineBuilder {
     passwords: Option<Passwords>,
     authenticator: Option<Authenticator>,
     tls: Option<ServerTls>,
+    cluster: Option<Cluster>,
     logger: Option<Logger>,
 }
 
@@ -147,6 +151,12 @@ impl EngineBuilder {
         self
     }
 
+    /// The lists of auto-discovery; without them `config` is no command, as in memcached.
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
     /// An engine for a store.
     pub fn build(self, store: Store) -> Engine {
         let options = self.options;
@@ -164,6 +174,7 @@ impl EngineBuilder {
             maintenance: self.maintenance,
             logins: Arc::new(Logins::new(self.passwords, self.authenticator)),
             tls: self.tls,
+            cluster: self.cluster,
             holds: debug::Holds::default(),
             cmd_flush: AtomicU64::new(0),
             cmd_meta: AtomicU64::new(0),
@@ -255,6 +266,7 @@ impl Handler for Engine {
             Request::Sasl(_) if self.shared.logins.authenticator.is_some() => {
                 Err("SERVER_ERROR Out of memory")
             }
+            Request::Admin(Admin::Config(_)) => Err(self.refuse_config()),
             _ => Err("ERROR"),
         };
         let wanted = self.gate.load_for_request();

@@ -11,6 +11,7 @@ use nuthatch_store::{ClassStats, QueueStats};
 
 use super::{Engine, ItemPin};
 use crate::ServerStats;
+use crate::cluster::Cluster;
 use crate::options::{MEMCACHED_VERSION, NUTHATCH_VERSION};
 use crate::process::limits::files_reserved;
 
@@ -52,6 +53,11 @@ impl Engine {
         reply.stat("cmd_set", by_class.cmd_set);
         reply.stat("cmd_flush", since(&shared.cmd_flush, &shared.cmd_flush_base));
         reply.stat("cmd_touch", counters.cmd_touch);
+        let discovery = shared.cluster.as_ref().map(Cluster::counts);
+        if let Some((n_get, n_set, _)) = discovery {
+            reply.stat("cmd_config_get", n_get);
+            reply.stat("cmd_config_set", n_set);
+        }
         reply.stat("cmd_meta", since(&shared.cmd_meta, &shared.cmd_meta_base));
         reply.stat("get_hits", totals.get_hits());
         reply.stat("get_misses", counters.get_misses);
@@ -96,6 +102,9 @@ impl Engine {
         reply.stat("hash_bytes", store.index_bytes);
         // A shard grows under its lock, in one go: nobody ever sees it growing.
         reply.stat("hash_is_expanding", 0);
+        if let Some((.., n_stored)) = discovery {
+            reply.stat("curr_config", n_stored);
+        }
         if config.slab_reassign {
             reply.stat("slab_reassign_rescues", store.slab_reassign_rescues);
             reply.stat("slab_reassign_chunk_rescues", store.slab_reassign_chunk_rescues);
@@ -269,6 +278,9 @@ impl Engine {
         shared.logger.reset();
         if let Some(telemetry) = &shared.telemetry {
             telemetry.reset();
+        }
+        if let Some(cluster) = &shared.cluster {
+            cluster.reset_counts();
         }
         shared.cmd_flush_base.store(shared.cmd_flush.load(Relaxed), Relaxed);
         shared.cmd_meta_base.store(shared.cmd_meta.load(Relaxed), Relaxed);

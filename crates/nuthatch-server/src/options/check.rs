@@ -16,6 +16,7 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
         growth_factor_given,
         chunk_size_min_given,
         hot_lru_pct_given,
+        discovery_word,
         slab_sizes,
     } = draft;
     if options.napi_ids as usize > options.threads {
@@ -124,7 +125,30 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
     if options.tls.enabled && options.port == Port::Off {
         return Err(UsageError::usage("ERROR: You cannot enable SSL without a TCP port."));
     }
+    discovery(&mut options, discovery_word)?;
     Ok(options)
+}
+
+/// What the `discovery_` words say has to have an effect.
+fn discovery(options: &mut Options, word: Option<&str>) -> Result<(), UsageError> {
+    let discovery = &mut options.discovery;
+    discovery.enabled |= discovery.source.is_some();
+    if let Some(word) = word.filter(|_| !discovery.enabled) {
+        return Err(UsageError::usage(format!(
+            "{word} needs -o discovery or -o discovery_source=…"
+        )));
+    }
+    if discovery.grace_secs > 0 && discovery.source.is_none() {
+        return Err(UsageError::usage("discovery_grace needs -o discovery_source=…"));
+    }
+    if options.drop_privileges
+        && let Some(source) = discovery.source.as_ref().filter(|source| source.is_remote())
+    {
+        return Err(UsageError::usage(format!(
+            "drop_privileges gives up making connections, which discovery_source={source} needs"
+        )));
+    }
+    Ok(())
 }
 
 /// Reads the list of `-o slab_sizes`, whose sizes are `-n` to `slab_chunk_max`.

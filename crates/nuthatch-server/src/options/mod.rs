@@ -56,6 +56,7 @@ mod tests;
 
 use std::{ffi::OsString, path::PathBuf};
 
+use nuthatch_discovery::SourceSpec;
 use nuthatch_store::Profile;
 use nuthatch_transport::Networks;
 use nuthatch_transport::tls::{ClientAuth, KeyFormat, MinVersion};
@@ -188,6 +189,8 @@ pub struct Options {
     pub sasl: bool,
     /// `-Z` and the `ssl_` words: TLS on the TCP listeners.
     pub tls: TlsOptions,
+    /// `-o discovery` and the `discovery_` words: the lists of auto-discovery.
+    pub discovery: DiscoveryOptions,
     /// `-D` sets it: the byte that ends the prefix of a key, by which `stats detail` counts.
     pub stat_key_prefix: u8,
     /// `-D` sets it: prefixes are counted from the start, as after `stats detail on`.
@@ -344,6 +347,37 @@ impl Default for TlsOptions {
     }
 }
 
+/// The part of the options that is about auto-discovery.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DiscoveryOptions {
+    /// `-o discovery`: `config get`, `config set` and `config delete` are served.
+    pub enabled: bool,
+    /// `-o discovery_source`: where the list of members comes from; `None` is from clients.
+    pub source: Option<SourceSpec>,
+    /// `-o discovery_name`: the name of that list.
+    pub name: String,
+    /// `-o discovery_allow`: from where clients may change lists, besides this machine.
+    pub allow: Networks,
+    /// `-o no_discovery_mirror` clears it: the list is told under the key of old clients too.
+    pub mirror: bool,
+    /// `-o discovery_grace`: how long a member stays that the source no longer lists, in seconds.
+    pub grace_secs: u32,
+}
+
+impl Default for DiscoveryOptions {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            source: None,
+            name: DISCOVERY_NAME_DEFAULT.to_owned(),
+            allow: Networks::default(),
+            mirror: true,
+            grace_secs: 0,
+        }
+    }
+}
+
 /// Whether clients must show certificates, by memcached's numbers (`-o ssl_verify_mode`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "what the word can say")]
@@ -408,6 +442,7 @@ impl Default for Options {
             auth_file: None,
             sasl: false,
             tls: TlsOptions::default(),
+            discovery: DiscoveryOptions::default(),
             stat_key_prefix: b':',
             detail_enabled: false,
             watcher_logbuf_bytes: WATCHER_LOGBUF_BYTES_DEFAULT,
@@ -607,6 +642,7 @@ const THREADS_WARN: usize = 64;
 
 const WATCHER_LOGBUF_BYTES_DEFAULT: usize = 256 << 10;
 const WORKER_LOGBUF_BYTES_DEFAULT: usize = 64 << 10;
+const DISCOVERY_NAME_DEFAULT: &str = "cluster";
 const UNIX_MASK_DEFAULT: u32 = 0o700;
 const BACKLOG_DEFAULT: i32 = 1024;
 const CONN_LIMIT_DEFAULT: u32 = 1024;

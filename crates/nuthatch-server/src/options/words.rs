@@ -7,7 +7,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use nuthatch_store::Profile;
 use nuthatch_transport::tls::{KeyFormat, MinVersion};
-use nuthatch_types::limits;
+use nuthatch_types::{Key, limits};
 
 use crate::process::privileges::IS_SUPPORTED;
 
@@ -590,6 +590,90 @@ pub(super) const WORDS: &[Word] = &[
                     ));
                 }
             };
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery",
+        doc: "serve config get, config set and config delete, by which cluster clients\n\
+              find the nodes (ours, not memcached's)",
+        more: "Serves `config get`, `config set` and `config delete`, by which the clients of \
+               ElastiCache find the nodes of a cluster. Whoever may change a list stores it with \
+               `config set`, unless `discovery_source` says where it comes from.",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.discovery.enabled = true),
+    },
+    Word {
+        name: "discovery_source",
+        doc: "where the list of nodes comes from:\n\
+              static:host:port:weight+host:port",
+        more: "Where the list of nodes comes from; entries are separated by `+`. It turns \
+               `discovery` on, and no client can change that list. While the source does not \
+               answer, the last list stays, and the log and `stats cluster` say so.\n\
+               `static:host[:port[:weight]]+…` or `static:host|address|port[|weight]+…` is a list that \
+               does not change. Its version is the time of the start; `static:VERSION@…` says another, for \
+               nodes that are to agree on it.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("discovery_source argument"))?;
+            draft.options.discovery.source = Some(
+                text.parse()
+                    .map_err(|error| UsageError::value(format!("discovery_source: {error}")))?,
+            );
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery_name",
+        doc: "name of the list of nodes, for config get",
+        more: "The name under which `config get` has the list of nodes; clients ask for the default.",
+        default: Some(|options| options.discovery.name.clone()),
+        action: WordAction::Take(|draft, value| {
+            let name = value.ok_or_else(|| missing("discovery_name argument"))?;
+            Key::new(name)
+                .map_err(|error| UsageError::value(format!("discovery_name: {error}")))?;
+            draft.options.discovery.name = name.to_owned();
+            draft.discovery_word = Some("discovery_name");
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery_allow",
+        doc: "networks, joined with +, from where lists may be changed, besides this\n\
+              machine",
+        more: "Networks, joined with `+` (`10.0.0.0/8+fd00::/8`), from where `config set` and \
+               `config delete` are taken. Without it that is this machine: its loopback addresses \
+               and Unix sockets. Where clients must log in, they must here too.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("discovery_allow argument"))?;
+            draft.options.discovery.allow = text
+                .parse()
+                .map_err(|error| UsageError::value(format!("discovery_allow: {error}")))?;
+            draft.discovery_word = Some("discovery_allow");
+            Ok(())
+        }),
+    },
+    Word {
+        name: "no_discovery_mirror",
+        doc: "do not tell the list under the key AmazonElastiCache:cluster as well",
+        more: "Without it, who gets the key `AmazonElastiCache:cluster` is told the list of nodes, \
+               where no item has that key: old clients ask so.",
+        default: None,
+        action: WordAction::Set(|draft| {
+            draft.options.discovery.mirror = false;
+            draft.discovery_word = Some("no_discovery_mirror");
+        }),
+    },
+    Word {
+        name: "discovery_grace",
+        doc: "seconds that a node stays in the list which its source no longer names",
+        more: "For how many seconds a node stays in the list which its source no longer names. \
+               Other changes wait with it.",
+        default: Some(|options| options.discovery.grace_secs.to_string()),
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("discovery_grace argument"))?;
+            draft.options.discovery.grace_secs = number("discovery_grace", text)?;
             Ok(())
         }),
     },

@@ -309,6 +309,12 @@ fn automove_takes_no_ratio_that_it_cannot_use() {
 }
 
 #[test]
-fn what_is_not_there_yet_says_error() {
-    check("config get cluster\r\n", "ERROR\r\n");
+fn discovery_has_to_be_asked_for() {
+    check("config get cluster\r\nconfig delete\r\nconfig add a\r\n", "ERROR\r\nERROR\r\nERROR\r\n");
+    // memcached answers the value too, as another command that it does not know.
+    check("config set cluster 0 7\r\nversion\r\n", "ERROR\r\n");
+    let list =
+        "set AmazonElastiCache:cluster 0 0 1\r\nx\r\nconfig set cluster 0 1\r\ny\r\nconfig get\r\n";
+    let told = answer(&["-o", "discovery"], list.as_bytes());
+    assert_eq!(told, "STORED\r\nSTORED\r\nCONFIG cluster 0 1\r\ny\r\nEND\r\n");
 }

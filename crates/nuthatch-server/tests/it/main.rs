@@ -5,6 +5,7 @@ mod auth;
 mod clients;
 mod clients_login;
 mod clients_tls;
+mod cluster;
 mod connections;
 mod debian;
 mod differences;
