@@ -5,6 +5,7 @@ mod calls;
 mod cancel;
 mod end;
 mod limits;
+mod neighbours;
 mod real;
 mod server;
 mod tls;

@@ -1,0 +1,19 @@
+"""Stores keys with pylibmc: the rule, then host:port*weight of each server."""
+
+import sys
+
+try:
+    import pylibmc
+except ImportError:
+    sys.exit(77)
+
+servers = [server.replace("*", ":") for server in sys.argv[2:]]
+behaviors = {
+    "modula": {},
+    "modula_md5": {"hash": "md5"},
+    "ketama": {"ketama": True},
+    "ketama_weighted": {"ketama_weighted": True},
+}
+client = pylibmc.Client(servers, behaviors=behaviors[sys.argv[1]])
+for i in range(500):
+    assert client.set(f"key:{i}", "x")
