@@ -11,7 +11,9 @@
 //! - when it could not be read or understood, at most once in [`REREAD_EVERY`], or at once when it
 //!   changes: a file may be caught while somebody writes it.
 //!
-//! What was last understood stays in force until there is something better.
+//! What was last understood stays in force while the file cannot be understood, until there is
+//! something better. A file that is gone, or that may no longer be read, says nothing: an operator
+//! who takes a list of users away means it, and memcached would let nobody in either.
 
 use std::{
     fmt, fs, io,
@@ -80,18 +82,12 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl<T> Followed<T> {
-    /// Follows a file that need not exist yet: until it does, there is `nothing`.
+impl<T: Default> Followed<T> {
+    /// Follows a file that need not exist: while it does not, there is the default.
     ///
     /// A file longer than `len_max` bytes is not read.
-    pub(crate) fn new(
-        path: PathBuf,
-        len_max: u64,
-        parse: Parse<T>,
-        nothing: T,
-        report: Report<T>,
-    ) -> Self {
-        let value = Arc::new(nothing);
+    pub(crate) fn new(path: PathBuf, len_max: u64, parse: Parse<T>, report: Report<T>) -> Self {
+        let value = Arc::default();
         let state = Mutex::new(State { value, seen: None, read_at: None, trouble: None });
         Self { path, len_max, parse, report, state }
     }
@@ -107,6 +103,7 @@ impl<T> Followed<T> {
         }
         // Asked before it is opened too: opening a pipe would wait for somebody to write to it.
         let read = file.and_then(|about| expect_file(&about)).and_then(|()| self.read());
+        let is_gone = read.as_ref().is_err_and(|error| is_gone(error.kind()));
         let parsed = read.map_err(|error| error.to_string()).and_then(|(bytes, stamp)| {
             state.seen = Some(stamp);
             (self.parse)(&bytes)
@@ -120,6 +117,9 @@ impl<T> Followed<T> {
             }
             Err(why) => {
                 state.seen = stamp;
+                if is_gone {
+                    state.value = Arc::default();
+                }
                 let trouble = FollowError { path: self.path.clone(), why };
                 if state.trouble.as_ref() != Some(&trouble) {
                     (self.report)(Err(&trouble));
@@ -152,6 +152,14 @@ impl<T> Followed<T> {
 
 fn expect_file(about: &fs::Metadata) -> io::Result<()> {
     if about.is_file() { Ok(()) } else { Err(io::Error::other("not a file")) }
+}
+
+/// Whether somebody has taken the file away, rather than that reading it failed for the moment.
+fn is_gone(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
+    )
 }
 
 impl<T> fmt::Debug for Followed<T> {
@@ -224,7 +232,7 @@ mod tests {
                 ));
             }
         };
-        let followed = Followed::new(path.clone(), 8, number, 0, Box::new(report));
+        let followed = Followed::new(path.clone(), 8, number, Box::new(report));
         let told = move || std::mem::take(&mut *told.lock());
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
         let at = |ms: u64| start + Duration::from_millis(ms);
@@ -253,6 +261,8 @@ mod tests {
         assert_eq!(*followed.get(at(1006)), 22);
         assert_eq!(told(), ["/number: not a file"]);
         fs::remove_dir(&path).unwrap();
+        assert_eq!(*followed.get(at(1007)), 0, "a file that is gone says nothing");
+        assert_eq!(told(), ["/number: No such file or directory (os error 2)"]);
         fs::write(&path, "3").unwrap();
         assert_eq!((*followed.get(at(1007)), told()), (3, vec!["3".to_owned()]));
 
@@ -269,7 +279,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("number");
         fs::write(&path, "1").unwrap();
-        let followed = Followed::new(path.clone(), 8, |b| Ok(b.to_vec()), vec![], Box::new(|_| {}));
+        let followed = Followed::new(path.clone(), 8, |b| Ok(b.to_vec()), Box::new(|_| {}));
         let about = fs::metadata(&path).unwrap();
         let written = SystemTime::UNIX_EPOCH
             + Duration::new(

@@ -34,8 +34,8 @@ impl PasswordDb {
     /// Follows a file, which need not exist yet.
     ///
     /// `report` hears how many users there are whenever it has been read, or why it could not be:
-    /// then what was read before still counts. It is called during a login, and by one thread at a
-    /// time.
+    /// then what was read before still counts, unless the file is gone. It is called during a
+    /// login, and by one thread at a time.
     pub fn follow(
         path: impl Into<PathBuf>,
         report: impl Fn(Result<usize, &FollowError>) + Send + Sync + 'static,
@@ -43,8 +43,7 @@ impl PasswordDb {
         let report = move |event: Result<&Directory, &FollowError>| {
             report(event.map(Directory::len));
         };
-        let nothing = Directory::default();
-        Self(Followed::new(path.into(), FILE_LEN_MAX, parse, nothing, Box::new(report)))
+        Self(Followed::new(path.into(), FILE_LEN_MAX, parse, Box::new(report)))
     }
 }
 

@@ -11,8 +11,8 @@
 //!
 //! [`Sasldb`] follows the file: memcached with libsasl opens it for every login, so users that are
 //! added, changed or removed count at once; here too, but it is read only when it has changed.
-//! A file that is missing, unreadable or damaged is no reason to end: whoever was known before may
-//! still log in, and the operator is told.
+//! A file that is missing, unreadable or damaged is no reason to end, and the operator is told:
+//! without it nobody can log in; while it is damaged, whoever was known before.
 //!
 //! Limits: files of 16 MiB (about 100 000 users), passwords of
 //! [`PASSWORD_LEN_MAX`](crate::sasl::PASSWORD_LEN_MAX) bytes, keys of 64 KiB.
@@ -42,7 +42,7 @@ impl Sasldb {
     /// Follows a file, which need not exist yet.
     ///
     /// `report` hears how many users there are whenever it has been read, or why it could not be:
-    /// then what was read before still counts. It is called during a login, and by one thread at a
+    /// then what was read before still counts, unless the file is gone. It is called during a login, and by one thread at a
     /// time.
     pub fn follow(
         path: impl Into<PathBuf>,
@@ -52,8 +52,7 @@ impl Sasldb {
             report(event.map(Database::len));
         };
         let parse = |bytes: &[u8]| Database::parse(bytes).map_err(|error| error.to_string());
-        let nothing = Database::default();
-        Self(Followed::new(path.into(), FILE_LEN_MAX, parse, nothing, Box::new(report)))
+        Self(Followed::new(path.into(), FILE_LEN_MAX, parse, Box::new(report)))
     }
 }
 

@@ -246,6 +246,8 @@ fn the_file_is_followed() {
     assert!(knows("eve", "water") && !knows("sammy", "coffee"));
     fs::write(&path, "garbage").unwrap();
     assert!(knows("eve", "water"), "what was good still counts");
+    fs::remove_file(&path).unwrap();
+    assert!(!knows("eve", "water"), "a database that is gone lets nobody in");
 }
 
 #[test]
