@@ -181,7 +181,8 @@ impl ServerBuilder {
     /// without. Clients show certificates as `auth` says, unless the address says `btls:` (none) or
     /// `mtls:` (required). Unix sockets and UDP are always plain.
     ///
-    /// A client has ten seconds to shake hands, or the idle timeout if that is less.
+    /// A client may keep the server waiting for its handshake for ten seconds in all, or for the idle
+    /// timeout if that is less; two where many do ([`ServerTls::accept_within`]).
     pub fn tls(mut self, tls: ServerTls, auth: ClientAuth) -> Self {
         self.security = Some(Security { tls, auth });
         self

@@ -17,7 +17,8 @@ use crate::conns::Entry;
 use crate::options::Protocol;
 use crate::server::Present;
 
-/// How long a client may take to shake hands; less where it may not be silent for as long.
+/// How long a client may keep the server waiting for its handshake; less where it may not be silent
+/// for as long, and where many do.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// How connections of a listener are to be served.
@@ -58,7 +59,7 @@ pub(crate) async fn begin<H: Handler + 'static>(
 ) {
     let (Some(security), Some(auth)) = (&worker.settings.security, terms.tls) else { return };
     let limit = worker.settings.idle_timeout.map_or(HANDSHAKE_MAX, |idle| idle.min(HANDSHAKE_MAX));
-    let shaken = tokio::time::timeout(limit, security.tls.accept(stream, auth)).await;
+    let shaken = security.tls.accept_within(stream, auth, limit).await;
     let telemetry = &worker.telemetry;
     let refuse = |reason: &dyn std::fmt::Display| {
         telemetry.ssl_handshake_errors.fetch_add(1, Relaxed);
@@ -68,9 +69,8 @@ pub(crate) async fn begin<H: Handler + 'static>(
         }
     };
     let stream = match shaken {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return refuse(&error),
-        Err(_) => return refuse(&"the handshake took too long"),
+        Ok(stream) => stream,
+        Err(error) => return refuse(&error),
     };
     if stream.tls().is_some_and(|tls| !tls.is_resumed()) {
         telemetry.ssl_new_sessions.fetch_add(1, Relaxed);

@@ -43,6 +43,10 @@ const SASL_CONF_VARIABLE: &str = "SASL_CONF_PATH";
 /// Names a file with users besides those of the database.
 const SASL_PWDB_VARIABLE: &str = "MEMCACHED_SASL_PWDB";
 
+/// How many TLS handshakes may be under way at a time; no more than `-c`, so that it is crowded
+/// before those who shake no hands have taken all of it.
+const HANDSHAKES_MAX: usize = 1024;
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     if args.nth(1).is_some_and(|first| first == passwd::COMMAND) {
@@ -131,7 +135,8 @@ fn run(options: Options) -> Result<u8, Failure> {
     let reserved = limits::files_reserved(options.threads, LISTENERS_EXPECTED * (1 + udp_each));
     limits::raise_open_files(options.conn_limit, reserved)?;
     // As root, where it is root that may read the key.
-    let tls = if options.tls.enabled { Some(load_tls(&options.tls)?) } else { None };
+    let tls =
+        if options.tls.enabled { Some(load_tls(&options.tls, options.conn_limit)?) } else { None };
     let switch = || -> Result<(), Failure> {
         if let Some(warning) = user::switch(options.user.as_deref())? {
             eprintln!("nuthatchd: {warning}");
@@ -569,7 +574,7 @@ fn write_pidfile(path: &std::path::Path) -> Option<pidfile::PidFile> {
 }
 
 /// Reads certificates and key.
-fn load_tls(options: &TlsOptions) -> Result<ServerTls, Failure> {
+fn load_tls(options: &TlsOptions, conn_limit: u32) -> Result<ServerTls, Failure> {
     let Some(chain) = &options.chain_cert else {
         let message = "Error loading the certificate chain: (null) : ssl_chain_cert is not given";
         return Err(Failure::usage(message));
@@ -578,7 +583,8 @@ fn load_tls(options: &TlsOptions) -> Result<ServerTls, Failure> {
         .key_format(options.key_format)
         .min_version(options.min_version)
         .session_cache(options.session_cache)
-        .write_bytes(options.wbuf_bytes);
+        .write_bytes(options.wbuf_bytes)
+        .handshakes_max(HANDSHAKES_MAX.min(usize::try_from(conn_limit).unwrap_or(usize::MAX)));
     if let Some(key) = &options.key {
         tls = tls.key(key);
     }

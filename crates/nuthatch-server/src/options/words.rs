@@ -546,7 +546,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "ssl_wbuf_size",
         doc: "size in kilobytes of per-connection SSL output buffer",
-        more: "How many kilobytes of answers a connection may have enciphered and not yet sent.",
+        more: "How many kilobytes of answers are enciphered at a time; twice as much of a connection may \
+               wait to be sent.",
         default: Some(|options| (options.tls.wbuf_bytes >> 10).to_string()),
         action: WordAction::Take(|draft, value| {
             let size = bytes("ssl_wbuf_size", value, 1 << 10)?;

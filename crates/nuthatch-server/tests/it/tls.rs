@@ -18,7 +18,7 @@ use nuthatch_server::transport::{ConnectAddr, Stream, tls::ClientTls};
 use nuthatch_testkit::{Daemon, find_program};
 use tempfile::TempDir;
 
-use crate::support::{Bare, run, start};
+use crate::support::{Bare, eventually, run, start};
 
 /// A certificate that signs itself, in a folder of its own.
 pub(crate) struct Identity(TempDir);
@@ -350,4 +350,96 @@ fn listeners_ask_what_their_address_says() {
     }
     listen_for("type=conntlserr fd=");
     listen_for("type=conn_new ");
+}
+
+/// Reads until a connection says this.
+async fn read_until(stream: &mut Stream, end: &str) -> String {
+    let mut heard = Vec::new();
+    while !heard.ends_with(end.as_bytes()) {
+        let mut buffer = [0; 1000];
+        let n = stream.read(&mut buffer).await.unwrap();
+        assert!(n > 0, "closed after {}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&buffer[..n]);
+    }
+    String::from_utf8(heard).unwrap()
+}
+
+#[test]
+fn half_open_handshakes_keep_nobody_out() {
+    const N_HALF_OPEN: usize = 300;
+    let identity = Identity::new();
+    // Twenty more than there are half-open ones: they take all places for handshakes that would be
+    // too many, and nearly all connections.
+    let daemon = identity.start(&["-t", "1", "-c", &(N_HALF_OPEN + 20).to_string()]);
+    let port = daemon.port().unwrap();
+    let client = ClientTls::builder().danger_accept_any_certificate(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let address = ConnectAddr::Tcp { host: "127.0.0.1".to_owned(), port };
+        let connect = async || {
+            let stream = Stream::connect(&address).await.unwrap();
+            client.connect(stream, "cache.example").await.unwrap()
+        };
+        let mut early = connect().await;
+        let half_open: Vec<TcpStream> = (0..N_HALF_OPEN)
+            .map(|n| {
+                let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+                stream.write_all(if n % 2 == 0 { &[] } else { &[22, 3, 1, 2, 0, 1] }).unwrap();
+                stream
+            })
+            .collect();
+        // Who is in is served, and who comes is let in.
+        early.write_all(b"set a 0 0 1\r\nx\r\n").await.unwrap();
+        assert_eq!(read_until(&mut early, "\r\n").await, "STORED\r\n");
+        let mut late = connect().await;
+        late.write_all(b"get a\r\n").await.unwrap();
+        assert_eq!(read_until(&mut late, "END\r\n").await, "VALUE a 0 1\r\nx\r\nEND\r\n");
+        // The others are let go until no more than half of the places are taken, and counted.
+        let is_closed = |stream: &&TcpStream| {
+            stream.set_nonblocking(true).unwrap();
+            matches!(stream.peek(&mut [0]), Ok(0))
+        };
+        eventually("many are let go", || {
+            half_open.iter().filter(is_closed).count() >= N_HALF_OPEN / 2 - 20
+        });
+        late.write_all(b"stats\r\n").await.unwrap();
+        let stats = read_until(&mut late, "END\r\n").await;
+        let number = |name| figure(&stats, name).unwrap().parse::<usize>().unwrap();
+        assert!(number("ssl_handshake_errors") >= N_HALF_OPEN / 2 - 20, "{stats}");
+        assert_eq!(number("rejected_connections"), 0);
+    });
+}
+
+#[test]
+fn above_the_limit_there_is_no_plain_text() {
+    let identity = Identity::new();
+    let daemon = identity.start(&["-c", "1"]);
+    let port = daemon.port().unwrap();
+    let client = ClientTls::builder().danger_accept_any_certificate(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let address = ConnectAddr::Tcp { host: "127.0.0.1".to_owned(), port };
+        // Whoever looked whether the server is there may still have the only place.
+        let mut only = loop {
+            let stream = Stream::connect(&address).await.unwrap();
+            match client.connect(stream, "cache.example").await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        only.write_all(b"version\r\n").await.unwrap();
+        assert_eq!(read_until(&mut only, "\r\n").await, "VERSION 1.6.45\r\n");
+        assert_eq!(hear_plain(port, b""), b"", "closed without a word");
+    });
+}
+
+#[test]
+fn who_has_been_let_in_and_says_nothing_is_let_go_too() {
+    let identity = Identity::new();
+    let daemon = identity.start(&["-o", "idle_timeout=1"]);
+    let port = daemon.port().unwrap();
+    let (heard, _) = identity.hear(port, b"version\r\n").unwrap();
+    assert_eq!(heard, b"VERSION 1.6.45\r\n", "and then the end");
+    let stats = identity.text(port, "stats\r\nquit\r\n");
+    assert_eq!(figure(&stats, "idle_kicks").as_deref(), Some("1"));
 }

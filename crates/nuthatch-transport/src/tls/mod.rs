@@ -67,6 +67,7 @@
 
 mod ciphers;
 mod client;
+mod crowd;
 mod files;
 mod server;
 mod session;

@@ -227,6 +227,8 @@ fn sessions_go_on_only_where_they_were_granted() {
             assert_eq!(visit(ClientAuth::None).await, Some(true));
             // What was granted to somebody without a certificate opens nothing that needs one.
             assert_eq!(visit(ClientAuth::Require).await, None);
+            // That took the one ticket of the visit before.
+            assert_eq!(visit(ClientAuth::None).await, Some(false));
             assert_eq!(visit(ClientAuth::None).await, Some(true));
             server.reload().unwrap();
             assert_eq!(visit(ClientAuth::None).await, Some(false));
@@ -395,5 +397,58 @@ fn ciphers_and_versions_bound_what_is_agreed() {
         let (client, _) = meet(at, (&newest, ClientAuth::None), (&client, NAME)).await.unwrap();
         assert_eq!(client.tls().unwrap().version(), "TLSv1.3");
         assert!(client.tls().unwrap().cipher_suite().starts_with("TLS13_"));
+    });
+}
+
+/// Virtual time passes when everybody waits; sockets are real.
+#[test]
+fn half_open_handshakes_end_sooner_where_there_are_many() {
+    const PLACES: usize = 64;
+    let pki = Pki::new();
+    let server = pki.server().handshakes_max(PLACES).load().unwrap();
+    let client = pki.client().build().unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build_local(Default::default()).unwrap();
+    let (bound, address) = bound("127.0.0.1:0");
+    runtime.block_on(async {
+        let listener = bound.into_listener().unwrap();
+        let open = async |said: &[u8]| {
+            let (mut ours, theirs) = pair(&listener, &address).await;
+            ours.write_all(said).await.unwrap();
+            let server = server.clone();
+            let begun = tokio::time::Instant::now();
+            let task = tokio::task::spawn_local(async move {
+                let error = server.accept(theirs, ClientAuth::None).await.unwrap_err();
+                (io::Error::from(error).kind(), begun.elapsed().as_secs())
+            });
+            (ours, task)
+        };
+        // Few: ten seconds, for those who say nothing and those who stop in the middle of a record.
+        let (_silent, first) = open(b"").await;
+        let (_stopped, second) = open(&[22, 3, 1, 0]).await;
+        for task in [first, second] {
+            assert_eq!(task.await.unwrap(), (io::ErrorKind::TimedOut, 10));
+        }
+        assert_eq!(server.n_handshakes(), 0);
+
+        // All places taken, and as many silent: two, and a client that comes now has its turn.
+        let mut held = Vec::new();
+        for n in 0..2 * PLACES {
+            held.push(open(if n % 2 == 0 { &[] } else { &[22, 3, 1, 0] }).await);
+        }
+        let (ours, theirs) = pair(&listener, &address).await;
+        let (accepted, connected) =
+            tokio::join!(server.accept(theirs, ClientAuth::None), client.connect(ours, NAME));
+        assert!(accepted.is_ok() && connected.is_ok());
+        // They are let go until it is no longer crowded; the rest have their ten seconds again.
+        let mut n_early = 0;
+        for (_, task) in held {
+            let (kind, secs) = task.await.unwrap();
+            assert_eq!(kind, io::ErrorKind::TimedOut);
+            assert!([2, 10].contains(&secs), "{secs}");
+            n_early += usize::from(secs == 2);
+        }
+        assert!(n_early >= 2 * PLACES - PLACES / 2, "{n_early}");
+        assert_eq!(server.n_handshakes(), 0);
     });
 }

@@ -1,0 +1,205 @@
+//! Handshakes under way: how many, and how long a client may take over one.
+//!
+//! ```text
+//!  connected ──silent──► sends ──a place──► hello … finished ──► served
+//!            its turn           ours         its turn
+//! ```
+//!
+//! A client has its time for what it keeps the server waiting: until it sends something, and until
+//! it has finished. What it waits for the server (for a place, while hundreds of others come at the
+//! same moment) is not counted, so that a whole fleet that comes back at once is let in, one after
+//! the other. Where more than half of the places are taken the time is short, for those that wait
+//! already too: whoever opens connections and leaves them there cannot keep others out by it.
+
+use std::{
+    io,
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep},
+};
+
+/// How many handshakes may be under way at a time, where it is not said. One takes some 20 KiB
+/// until it is over.
+pub(super) const PLACES_DEFAULT: usize = 1024;
+
+/// How long a client may keep the server waiting for its handshake, where nothing else is said.
+pub(super) const TIME_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long it may when more than half of the places are taken. A lost packet is sent again after a
+/// second, which an honest client should survive.
+const TIME_CROWDED: Duration = Duration::from_secs(2);
+
+/// How often somebody who waits looks whether it has become crowded.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The handshakes of a server.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    places: usize,
+    /// Those that have begun, with a place or silent.
+    n_open: AtomicUsize,
+    free: Semaphore,
+}
+
+impl Crowd {
+    pub(super) fn new(places: usize) -> Self {
+        let places = places.clamp(1, Semaphore::MAX_PERMITS);
+        Self { places, n_open: AtomicUsize::new(0), free: Semaphore::new(places) }
+    }
+
+    /// Takes note of a client that has connected.
+    pub(super) fn enter(&self, time: Duration) -> Newcomer<'_> {
+        self.n_open.fetch_add(1, Relaxed);
+        Newcomer { crowd: self, time, spent: Duration::ZERO }
+    }
+
+    /// How many clients have not finished, silent ones among them.
+    pub(super) fn len(&self) -> usize {
+        self.n_open.load(Relaxed)
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.len() > self.places / 2
+    }
+}
+
+/// A client that has not finished; counts until it is dropped.
+#[derive(Debug)]
+pub(super) struct Newcomer<'a> {
+    crowd: &'a Crowd,
+    time: Duration,
+    /// How long it has kept the server waiting.
+    spent: Duration,
+}
+
+impl<'a> Newcomer<'a> {
+    /// Waits for something that the client has to do, as long as it has time.
+    pub(super) async fn turn<T>(
+        &mut self,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let begun = Instant::now();
+        let mut work = pin!(work);
+        loop {
+            let left = self.time().saturating_sub(self.spent + begun.elapsed());
+            tokio::select! {
+                // What has arrived counts, however late the server comes to look at it.
+                biased;
+                done = &mut work => {
+                    self.spent += begun.elapsed();
+                    return done;
+                }
+                () = sleep(left.min(LOOK_EVERY)) => {}
+            }
+            if left.is_zero() {
+                self.spent += begun.elapsed();
+                let message = "the handshake took too long";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+        }
+    }
+
+    /// Waits for a place; that takes nothing of the client's time.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'a>> {
+        // Never closed, so there always is one in the end.
+        self.crowd.free.acquire().await.ok()
+    }
+
+    fn time(&self) -> Duration {
+        if self.crowd.is_crowded() { self.time.min(TIME_CROWDED) } else { self.time }
+    }
+}
+
+impl Drop for Newcomer<'_> {
+    fn drop(&mut self) {
+        self.crowd.n_open.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::{join, time::sleep};
+
+    use super::*;
+
+    /// Runs a test whose clock moves on when everybody waits, and only then.
+    fn paused(test: impl Future<Output = ()>) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_time().start_paused(true).build().unwrap().block_on(test);
+    }
+
+    async fn waited(newcomer: &mut Newcomer<'_>) -> Duration {
+        let begun = Instant::now();
+        let error = newcomer.turn(pending::<io::Result<()>>()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        begun.elapsed()
+    }
+
+    #[test]
+    fn time_is_short_where_it_is_crowded() {
+        paused(async {
+            let crowd = Crowd::new(4);
+            let mut first = crowd.enter(TIME_DEFAULT);
+            let _second = crowd.enter(TIME_DEFAULT);
+            assert_eq!(waited(&mut first).await, TIME_DEFAULT);
+            drop(first);
+            let mut third = crowd.enter(TIME_DEFAULT);
+            let late = async {
+                sleep(Duration::from_secs(5)).await;
+                // Now there are three for four places: those that wait notice.
+                let mut fourth = crowd.enter(TIME_DEFAULT);
+                assert_eq!(waited(&mut fourth).await, TIME_CROWDED);
+            };
+            let (waited, ()) = join!(waited(&mut third), late);
+            assert!(waited <= Duration::from_secs(5) + LOOK_EVERY, "{waited:?}");
+            assert_eq!(crowd.len(), 2);
+        });
+    }
+
+    #[test]
+    fn what_the_client_waits_for_is_not_its_time() {
+        paused(async {
+            let crowd = Crowd::new(1);
+            let mut first = crowd.enter(TIME_DEFAULT);
+            let place = first.place().await;
+            let mut second = crowd.enter(TIME_DEFAULT);
+            second
+                .turn(async {
+                    sleep(Duration::from_secs(1)).await;
+                    Ok(())
+                })
+                .await
+                .unwrap();
+            let wait = async {
+                assert!(second.place().await.is_some());
+                // A second of the two is left.
+                assert_eq!(waited(&mut second).await, Duration::from_secs(1));
+            };
+            let stay = async {
+                sleep(Duration::from_secs(60)).await;
+                drop(place);
+            };
+            join!(wait, stay);
+            // What is there is taken, also where no time is left.
+            assert_eq!(first.turn(ready(Ok(1))).await.unwrap(), 1);
+            assert_eq!(second.turn(ready(Ok(2))).await.unwrap(), 2);
+        });
+    }
+
+    #[test]
+    fn a_shorter_time_stays_short() {
+        paused(async {
+            let crowd = Crowd::new(1);
+            let time = Duration::from_millis(700);
+            assert_eq!(waited(&mut crowd.enter(time)).await, time);
+            assert_eq!(crowd.len(), 0);
+        });
+    }
+}
