@@ -1,43 +1,59 @@
 //! How to connect, and within what limits.
 
+use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use nuthatch_proto::client::Limits;
+use nuthatch_transport::ConnectAddr;
 use nuthatch_transport::tls::ClientTls;
-use nuthatch_transport::{ConnectAddr, Stream};
 use nuthatch_types::limits::VALUE_LEN_WIRE_MAX;
-use tokio::sync::mpsc;
-use tokio::time;
 
-use crate::client::{Client, Settings};
-use crate::conn::Task;
-use crate::error::{Error, Kind, Stage};
+use crate::client::Client;
+use crate::cluster::{Settings, Shared, Spec};
+use crate::dial::{DialOptions, Target};
+use crate::error::{Error, Kind};
+use crate::event::{Events, Observer};
+use crate::login::Login;
+use crate::node::NodeOptions;
+use crate::options::{Ejection, OnFailure, Protocol, Retry};
+use crate::route::{self, Router};
 
 /// The settings of a [`Client`] to be.
 ///
 /// ```no_run
 /// use std::time::Duration;
 ///
-/// use nuthatch_client::Client;
+/// use nuthatch_client::{Client, OnFailure, route::Router};
 ///
 /// # async fn example() -> Result<(), nuthatch_client::Error> {
 /// let cache = Client::builder()
 ///     .timeout(Duration::from_millis(250))
-///     .queue_len(64)
-///     .value_bytes_max(8 << 20)
-///     .connect("unix:/run/memcached/memcached.sock")
+///     .router(Router::ketama_libmemcached_weighted())
+///     .on_failure(OnFailure::NextInRing { max: 1 })
+///     .connect("cache-1.example,cache-2.example:11212")
 ///     .await?;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Builder {
-    connect_timeout: Duration,
-    timeout: Duration,
-    queue_len: usize,
-    value_bytes_max: usize,
-    tls: Option<ClientTls>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) queue_len: usize,
+    pub(crate) value_bytes_max: usize,
+    pub(crate) takes_any_key: bool,
+    pub(crate) n_connections: usize,
+    pub(crate) protocol: Protocol,
+    pub(crate) tls: Option<ClientTls>,
+    pub(crate) login: Option<Login>,
+    pub(crate) router: Router,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) ejection: Ejection,
+    pub(crate) retry: Retry,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for Builder {
@@ -47,7 +63,16 @@ impl Default for Builder {
             timeout: TIMEOUT_DEFAULT,
             queue_len: QUEUE_LEN_DEFAULT,
             value_bytes_max: Limits::default().value_bytes_max,
+            takes_any_key: false,
+            n_connections: 1,
+            protocol: Protocol::default(),
             tls: None,
+            login: None,
+            router: Router::default(),
+            on_failure: OnFailure::default(),
+            ejection: Ejection::default(),
+            retry: Retry::default(),
+            observer: None,
         }
     }
 }
@@ -91,7 +116,7 @@ impl Builder {
     /// ```no_run
     /// use nuthatch_client::{Client, tls::ClientTls};
     ///
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn example() -> Result<(), nuthatch_client::Error> {
     /// let tls = ClientTls::builder().roots("/etc/ssl/our-own-ca.pem").build()?;
     /// let cache = Client::builder().tls(tls).connect("cache.example:11211").await?;
     /// # Ok(())
@@ -103,42 +128,184 @@ impl Builder {
         self
     }
 
-    /// Connects to `host[:port]` (port 11211 where none is given; an IPv6 address with a port has
-    /// brackets) or to a Unix socket, whose path begins with `/` or `unix:`.
+    /// What is spoken; [`Protocol::Auto`] without this.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// Who the client is: [`Credentials`](crate::Credentials), or a [`Login`] that has more to say.
+    /// Nobody without this.
+    #[must_use]
+    pub fn login(mut self, login: impl Into<Login>) -> Self {
+        self.login = Some(login.into());
+        self
+    }
+
+    /// How many connections each node gets; 1 without this, at least 1. One carries any number of
+    /// calls at once; several let calls pass large values that others wait for, and let more than
+    /// one thread encrypt.
+    #[must_use]
+    pub fn connections_per_node(mut self, n: usize) -> Self {
+        self.n_connections = n.clamp(1, CONNECTIONS_MAX);
+        self
+    }
+
+    /// Takes keys of any bytes. The text protocols carry those with spaces and control bytes in
+    /// base64, as meta commands, and no longer than 186 bytes; where the server knows no meta
+    /// commands such calls fail with [`Error::is_key`]. Without this they always do, so that what
+    /// one protocol carries every other does too.
+    #[must_use]
+    pub fn any_keys(mut self) -> Self {
+        self.takes_any_key = true;
+        self
+    }
+
+    /// How keys are dealt out among several nodes; [`Router::rendezvous`] without this. Clients
+    /// that share a cluster must have the same.
+    #[must_use]
+    pub fn router(mut self, router: Router) -> Self {
+        self.router = router;
+        self
+    }
+
+    /// What becomes of a key whose node fails; [`OnFailure::Fail`] without this.
+    #[must_use]
+    pub fn on_failure(mut self, policy: OnFailure) -> Self {
+        self.on_failure = policy;
+        self
+    }
+
+    /// When a node counts as failed, and how it comes back.
+    #[must_use]
+    pub fn ejection(mut self, ejection: Ejection) -> Self {
+        self.ejection = ejection;
+        self
+    }
+
+    /// Whether calls are tried again.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Who takes note of every call and event.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Connects to the nodes of a list with commas between: `host[:port[:weight]]` (port 11211
+    /// where none is given; an IPv6 address with a port has brackets), or a Unix socket, whose path
+    /// begins with `/` or `unix:`. One node is a list too.
     ///
-    /// Spawns a task for the connection: the caller must be in a tokio runtime with I/O and time
-    /// enabled, and the connection ends with that runtime.
+    /// Waits until a connection to every node has been made or has failed. Spawns a task for each:
+    /// the caller must be in a tokio runtime with I/O and time enabled, and the connections end
+    /// with that runtime.
     ///
-    /// Cancel safe: a connection that is not returned is closed.
+    /// Cancel safe: connections that are not returned are closed.
     ///
     /// # Errors
     ///
-    /// [`Error::is_connect`] for an address that is none, for what the resolver, the system or TLS
-    /// said, and for the time limit.
+    /// [`Error::is_connect`] for an address that is none; and, if no node can be reached, for what
+    /// the resolver, the system or TLS said, and for the time limit. [`Error::is_login`] where the
+    /// server does not take the credentials.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime, or in one without I/O or time.
-    pub async fn connect(&self, address: &str) -> Result<Client, Error> {
-        let address: ConnectAddr = address.parse().map_err(Kind::Address)?;
-        let connect = async {
-            let stream = Stream::connect(&address).await?;
-            match (&self.tls, &address) {
-                (Some(tls), ConnectAddr::Tcp { host, .. }) => Ok(tls.connect(stream, host).await?),
-                _ => Ok(stream),
-            }
-        };
-        let stream = time::timeout(self.connect_timeout, connect)
-            .await
-            .map_err(|_| Kind::Timeout(Stage::Connect))?
-            .map_err(Kind::Connect)?;
-        let (calls, queue) = mpsc::channel(self.queue_len);
+    pub async fn connect(&self, addresses: &str) -> Result<Client, Error> {
+        let specs: Vec<_> = addresses.split(',').map(spec).collect::<Result<_, _>>()?;
+        let client = self.start();
+        client.shared.apply(0, &specs);
+        client.ready().await?;
+        Ok(client)
+    }
+
+    /// A client without a node yet.
+    fn start(&self) -> Client {
         let limits = Limits { value_bytes_max: self.value_bytes_max, ..Limits::default() };
-        let fate = Arc::default();
-        tokio::spawn(Task::new(stream, limits, queue, Arc::clone(&fate)).run());
-        let settings =
-            Settings { address, timeout: self.timeout, value_bytes_max: self.value_bytes_max };
-        Ok(Client::new(calls, fate, settings))
+        let dial = DialOptions {
+            connect_timeout: self.connect_timeout,
+            limits,
+            protocol: self.protocol,
+            tls: self.tls.clone(),
+            login: self.login.clone(),
+        };
+        let node = NodeOptions {
+            dial,
+            ejection: self.ejection,
+            queue_len: self.queue_len,
+            n_connections: self.n_connections,
+        };
+        let settings = Settings {
+            router: self.router.clone(),
+            node,
+            timeout: self.timeout,
+            value_bytes_max: self.value_bytes_max,
+            takes_any_key: self.takes_any_key,
+            on_failure: self.on_failure,
+            retry: self.retry,
+        };
+        let events = Events::new(self.observer.clone());
+        Client { shared: Arc::new(Shared::new(settings, events)) }
+    }
+}
+
+impl Client {
+    /// Waits for the first attempts to connect; one node that answers is enough.
+    async fn ready(&self) -> Result<(), Error> {
+        let topology = self.shared.topology();
+        let mut all = join_all(topology.nodes.iter().map(|node| node.tried())).await;
+        if all.iter().any(Result::is_ok) {
+            return Ok(());
+        }
+        all.pop().unwrap_or_else(|| Err(Kind::NoNode.into()))
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("connect_timeout", &self.connect_timeout)
+            .field("timeout", &self.timeout)
+            .field("queue_len", &self.queue_len)
+            .field("protocol", &self.protocol)
+            .field("login", &self.login)
+            .field("router", &self.router)
+            .field("on_failure", &self.on_failure)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads `host[:port[:weight]]` or the path of a socket.
+pub(crate) fn spec(text: &str) -> Result<Spec, Error> {
+    let text = text.trim();
+    let (place, weight) = split_weight(text)?;
+    let address: ConnectAddr = place.parse().map_err(Kind::Address)?;
+    let node = match &address {
+        ConnectAddr::Tcp { host, port } => route::Node::new(host.as_str(), *port),
+        ConnectAddr::Unix(path) => route::Node::new(path.display().to_string(), 0),
+    };
+    Ok(Spec { node: node.with_weight(weight), target: Target { address, tls_name: None } })
+}
+
+/// `host:port:weight` has two colons and no more, unless its host is in brackets.
+fn split_weight(text: &str) -> Result<(&str, u16), Kind> {
+    let host_end = text.rfind(']').unwrap_or(0);
+    let is_path = text.starts_with('/') || text.starts_with("unix:");
+    let has_weight =
+        !is_path && text[host_end..].matches(':').count() == 2 && text.parse::<Ipv6Addr>().is_err();
+    match text.rsplit_once(':') {
+        Some((place, weight)) if has_weight => match weight.parse() {
+            Ok(weight) => Ok((place, weight)),
+            Err(_) => Err(Kind::Url(format!("\"{weight}\" is no weight"))),
+        },
+        _ => Ok((text, 1)),
     }
 }
 
@@ -151,3 +318,27 @@ const QUEUE_LEN_DEFAULT: usize = 1024;
 
 /// What the runtime's channels can hold is far more on 64 bits, but not on 32.
 const QUEUE_LEN_MAX: usize = 1 << 24;
+
+/// Each costs a task, a socket and buffers at both ends.
+const CONNECTIONS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_read() {
+        let read = |text| {
+            let spec = spec(text).unwrap();
+            (spec.node.host().to_owned(), spec.node.port(), spec.node.weight())
+        };
+        assert_eq!(read("cache"), ("cache".to_owned(), 11211, 1));
+        assert_eq!(read(" cache:5 "), ("cache".to_owned(), 5, 1));
+        assert_eq!(read("cache:5:7"), ("cache".to_owned(), 5, 7));
+        assert_eq!(read("[::1]:5:7"), ("::1".to_owned(), 5, 7));
+        assert_eq!(read("::1"), ("::1".to_owned(), 11211, 1));
+        assert_eq!(read("[::1]:5"), ("::1".to_owned(), 5, 1));
+        assert_eq!(read("/run/a:1:2"), ("/run/a:1:2".to_owned(), 0, 1));
+        assert!(spec("").is_err() && spec("a:b").is_err() && spec("a:1:x").is_err());
+    }
+}

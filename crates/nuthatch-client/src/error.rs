@@ -5,33 +5,52 @@ use std::io;
 use std::sync::Arc;
 
 use nuthatch_proto::client::{ErrorKind, ErrorReply};
-use nuthatch_transport::AddrError;
+use nuthatch_transport::{AddrError, tls::TlsError};
 use nuthatch_types::KeyError;
 
-/// Why a call failed. What kind of failure it is, is asked: new kinds break nobody.
+/// Why a call failed. What kind of failure it is, is asked: new kinds break nobody. Clones are
+/// cheap: a failure may be that of many keys.
 ///
 /// Not errors: a miss, `NOT_STORED`, `EXISTS`, `NOT_FOUND`. They are results.
 ///
 /// | question | kind | what to do |
 /// |---|---|---|
-/// | [`is_key`](Self::is_key), [`is_too_large`](Self::is_too_large) | the call cannot be sent | another key, a smaller value |
+/// | [`is_key`](Self::is_key), [`is_too_large`](Self::is_too_large), [`is_unsupported`](Self::is_unsupported) | the call cannot be sent | another key, a smaller value, another server |
 /// | [`is_refused`](Self::is_refused) | the server answered with an error line | see [`refusal`](Self::refusal) |
-/// | [`is_timeout`](Self::is_timeout) | no answer in time | the connection is still good |
-/// | [`is_connect`](Self::is_connect) | there is no connection | look at the address, try later |
-/// | [`is_closed`](Self::is_closed) | the connection has ended | connect again |
+/// | [`is_timeout`](Self::is_timeout) | no answer in time | go without |
+/// | [`is_connect`](Self::is_connect), [`is_login`](Self::is_login) | there is no connection | look at the address and the credentials |
+/// | [`is_closed`](Self::is_closed) | the connection has ended on the way | go without; a new one is being made |
 /// | [`is_unexpected`](Self::is_unexpected) | an answer that means nothing | look at the server |
-pub struct Error(Box<Kind>);
+///
+/// Whether to try again is another question, which [`is_retryable`](Self::is_retryable) and
+/// [`is_ambiguous`](Self::is_ambiguous) answer.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
+struct Inner {
+    kind: Kind,
+    /// Whose failure it is, where it is a node's.
+    node: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
 pub(crate) enum Kind {
     Address(AddrError),
-    Connect(io::Error),
+    /// A URL that says what cannot be done.
+    Url(String),
+    Tls(TlsError),
+    Connect(Arc<io::Error>),
+    /// The server does not take the credentials, or there are none.
+    Login(String),
     Key(KeyError),
     /// A value to be sent.
     ValueTooLarge {
         len: usize,
         limit: usize,
     },
+    /// What the server's protocol has no command for.
+    Unsupported(&'static str),
     Timeout(Stage),
     Closed {
         cause: Arc<Cause>,
@@ -45,6 +64,8 @@ pub(crate) enum Kind {
     Unexpected {
         line: String,
     },
+    /// The cluster has no node.
+    NoNode,
 }
 
 /// Where a call was when its time was up.
@@ -68,22 +89,25 @@ pub(crate) enum Cause {
     Protocol(#[from] nuthatch_proto::Error),
     #[error("answer with a key that was not asked for: {key}")]
     WrongKey { key: String },
+    #[error("{n} calls in a row were not answered in time")]
+    Silent { n: u32 },
     #[error("the runtime was shut down")]
     Runtime,
 }
 
 impl Error {
     /// Whether the key cannot be sent: empty, longer than 250 bytes, or with a space or control
-    /// byte. Nothing was sent. (`stats_of` answers so for a control byte in its argument.)
+    /// byte where the protocol has no way to carry one. Nothing was sent. (`stats_of` answers so
+    /// for a control byte in its argument.)
     pub fn is_key(&self) -> bool {
-        matches!(*self.0, Kind::Key(_))
+        matches!(self.0.kind, Kind::Key(_))
     }
 
     /// Whether a value exceeds the client's limit. One to be sent was not sent. One that the
     /// server sent ends the connection ([`is_closed`](Self::is_closed) too), because the rest of
     /// the stream lies behind it.
     pub fn is_too_large(&self) -> bool {
-        match &*self.0 {
+        match &self.0.kind {
             Kind::ValueTooLarge { .. } => true,
             Kind::Closed { cause, is_culprit, .. } => {
                 *is_culprit
@@ -96,45 +120,65 @@ impl Error {
         }
     }
 
+    /// Whether the protocol that is spoken with the server has no such command: the meta commands
+    /// and what is made of them need memcached 1.6. Nothing was sent.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0.kind, Kind::Unsupported(_))
+    }
+
     /// Whether the time was up: for connecting, for a place in the queue, or for the answer.
     pub fn is_timeout(&self) -> bool {
-        matches!(*self.0, Kind::Timeout(_))
+        matches!(self.0.kind, Kind::Timeout(_))
     }
 
-    /// Whether there never was a connection: an address that is none, a host that cannot be
-    /// reached, or [`is_timeout`](Self::is_timeout) as well.
+    /// Whether there is no connection: an address that is none, a host that cannot be reached, a
+    /// login that was refused, or [`is_timeout`](Self::is_timeout) as well.
     pub fn is_connect(&self) -> bool {
-        matches!(*self.0, Kind::Address(_) | Kind::Connect(_) | Kind::Timeout(Stage::Connect))
+        matches!(
+            self.0.kind,
+            Kind::Address(_)
+                | Kind::Url(_)
+                | Kind::Tls(_)
+                | Kind::Connect(_)
+                | Kind::Login(_)
+                | Kind::NoNode
+                | Kind::Timeout(Stage::Connect)
+        )
     }
 
-    /// Whether the connection has ended. This client makes no new one.
+    /// Whether the server does not take the credentials, or wants some and was given none.
+    pub fn is_login(&self) -> bool {
+        matches!(self.0.kind, Kind::Login(_))
+    }
+
+    /// Whether the connection ended while the call was on its way. The client makes a new one.
     pub fn is_closed(&self) -> bool {
-        matches!(*self.0, Kind::Closed { .. })
+        matches!(self.0.kind, Kind::Closed { .. })
     }
 
     /// Whether the server answered with an error line, whichever of the three.
     pub fn is_refused(&self) -> bool {
-        matches!(*self.0, Kind::Refused { .. })
+        matches!(self.0.kind, Kind::Refused { .. })
     }
 
     /// Whether the server answered `SERVER_ERROR`: out of memory, too large for it.
     pub fn is_server_error(&self) -> bool {
-        matches!(*self.0, Kind::Refused { kind: ErrorKind::Server, .. })
+        matches!(self.0.kind, Kind::Refused { kind: ErrorKind::Server, .. })
     }
 
     /// Whether the server answered `CLIENT_ERROR`: the value is no number, for one.
     pub fn is_client_error(&self) -> bool {
-        matches!(*self.0, Kind::Refused { kind: ErrorKind::Client, .. })
+        matches!(self.0.kind, Kind::Refused { kind: ErrorKind::Client, .. })
     }
 
     /// Whether the server answered `ERROR`: it does not know the command.
     pub fn is_unknown_command(&self) -> bool {
-        matches!(*self.0, Kind::Refused { kind: ErrorKind::Unknown, .. })
+        matches!(self.0.kind, Kind::Refused { kind: ErrorKind::Unknown, .. })
     }
 
     /// What the server said on its error line, after `SERVER_ERROR` and the like.
     pub fn refusal(&self) -> Option<&str> {
-        match &*self.0 {
+        match &self.0.kind {
             Kind::Refused { text, .. } => Some(text),
             _ => None,
         }
@@ -143,18 +187,58 @@ impl Error {
     /// Whether the server answered something that is no answer to the command. The call may have
     /// been done.
     pub fn is_unexpected(&self) -> bool {
-        matches!(*self.0, Kind::Unexpected { .. })
+        matches!(self.0.kind, Kind::Unexpected { .. })
     }
 
     /// Whether the command surely never reached the server, so that a second attempt cannot do it
     /// twice.
     pub fn is_unsent(&self) -> bool {
-        match *self.0 {
-            Kind::Address(_) | Kind::Connect(_) | Kind::Key(_) | Kind::ValueTooLarge { .. } => true,
+        match self.0.kind {
             Kind::Timeout(stage) => stage != Stage::Answer,
             Kind::Closed { is_unsent, .. } => is_unsent,
             Kind::Refused { .. } | Kind::Unexpected { .. } => false,
+            _ => true,
         }
+    }
+
+    /// Whether nobody knows if the server has done it: it was sent, and there is no answer.
+    pub fn is_ambiguous(&self) -> bool {
+        match self.0.kind {
+            Kind::Timeout(stage) => stage == Stage::Answer,
+            Kind::Closed { is_unsent, .. } => !is_unsent,
+            Kind::Unexpected { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the same call may well succeed later, and cannot have been done already: it was not
+    /// sent, for a reason that may pass.
+    pub fn is_retryable(&self) -> bool {
+        self.is_unsent() && self.is_transport()
+    }
+
+    /// The node that failed, as `host:port` or the path of its socket, where it was one.
+    pub fn node(&self) -> Option<&str> {
+        self.0.node.as_deref()
+    }
+
+    /// Whether it is the connection's or the node's failure, and not that of the call.
+    pub(crate) fn is_transport(&self) -> bool {
+        matches!(
+            self.0.kind,
+            Kind::Connect(_)
+                | Kind::Login(_)
+                | Kind::NoNode
+                | Kind::Timeout(_)
+                | Kind::Closed { .. }
+                | Kind::Unexpected { .. }
+        )
+    }
+
+    /// Whether the connection ended before the answer came, and not with it: what one server answers
+    /// badly it will answer so again.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self.0.kind, Kind::Closed { is_culprit: false, .. })
     }
 
     pub(crate) fn closed(cause: &Arc<Cause>, is_unsent: bool) -> Self {
@@ -174,11 +258,44 @@ impl Error {
     pub(crate) fn unexpected(line: &[u8]) -> Self {
         Kind::Unexpected { line: line.escape_ascii().to_string() }.into()
     }
+
+    /// Says whose failure it is.
+    #[must_use]
+    pub(crate) fn at(mut self, node: &Arc<str>) -> Self {
+        self.0.node = Some(Arc::clone(node));
+        self
+    }
+
+    /// A word for it, for those who count errors: `timeout`, `closed` and the like.
+    pub fn name(&self) -> &'static str {
+        match self.0.kind {
+            Kind::Address(_) | Kind::Url(_) => "address",
+            Kind::Tls(_) => "tls",
+            Kind::Connect(_) => "connect",
+            Kind::Login(_) => "login",
+            Kind::Key(_) => "key",
+            Kind::ValueTooLarge { .. } => "value_too_large",
+            Kind::Unsupported(_) => "unsupported",
+            Kind::Timeout(_) => "timeout",
+            Kind::Closed { .. } => "closed",
+            Kind::Refused { kind: ErrorKind::Unknown, .. } => "unknown_command",
+            Kind::Refused { kind: ErrorKind::Client, .. } => "client_error",
+            Kind::Refused { kind: ErrorKind::Server, .. } => "server_error",
+            Kind::Unexpected { .. } => "unexpected",
+            Kind::NoNode => "no_node",
+        }
+    }
 }
 
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
-        Self(Box::new(kind))
+        Self(Box::new(Inner { kind, node: None }))
+    }
+}
+
+impl From<TlsError> for Error {
+    fn from(error: TlsError) -> Self {
+        Kind::Tls(error).into()
     }
 }
 
@@ -190,14 +307,21 @@ impl From<KeyError> for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.kind.fmt(f)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
+        match &self.0.kind {
             Kind::Address(error) => error.fmt(f),
+            Kind::Url(reason) => write!(f, "not a URL of a cache: {reason}"),
+            Kind::Tls(error) => error.fmt(f),
+            Kind::Login(reason) => write!(f, "no login: {reason}"),
+            Kind::Unsupported(what) => {
+                write!(f, "the protocol that the server speaks has no {what}")
+            }
+            Kind::NoNode => f.write_str("the cluster has no node"),
             Kind::Connect(error) => write!(f, "no connection: {error}"),
             Kind::Key(error) => error.fmt(f),
             Kind::ValueTooLarge { len, limit } => {
@@ -223,7 +347,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         // What `Display` has said already is left out: only what is below it counts as a source.
-        match &*self.0 {
+        match &self.0.kind {
             Kind::Connect(error) => error.source(),
             Kind::Closed { cause, .. } => cause.source(),
             _ => None,
@@ -254,7 +378,7 @@ mod tests {
             [(Stage::Connect, true), (Stage::Queue, true), (Stage::Answer, false)]
         {
             let error = Error::from(Kind::Timeout(stage));
-            assert!(error.is_timeout());
+            assert!(error.is_timeout() && error.is_ambiguous() != is_unsent);
             assert_eq!(
                 (error.is_unsent(), error.is_connect()),
                 (is_unsent, stage == Stage::Connect)

@@ -1,7 +1,7 @@
 //! A real memcached, where one is installed.
 
-use nuthatch_client::Client;
 use nuthatch_client::types::{Stored, Ttl};
+use nuthatch_client::{Client, Protocol};
 use nuthatch_testkit::{Daemon, find_program};
 
 use crate::LONG;
@@ -66,7 +66,11 @@ async fn memcached_refuses_what_is_too_large_for_it() {
 
 #[tokio::test]
 async fn statistics_of_other_kinds_are_read() {
-    let Some((_daemon, client)) = start(&[], false).await else { return };
+    let Some((daemon, _)) = start(&[], false).await else { return };
+    // Meta commands are not counted by prefix.
+    let builder = Client::builder().timeout(LONG).protocol(Protocol::Text);
+    let address = format!("localhost:{}", daemon.port().unwrap());
+    let client = builder.connect(&address).await.unwrap();
     client.set("apple", "green", Ttl::NEVER).await.unwrap();
     assert_eq!(client.stats_of("settings").await.unwrap().get("item_size_max"), Some("1048576"));
     let items = client.stats_of("items").await.unwrap();
@@ -83,5 +87,6 @@ async fn a_memcached_that_is_killed_fails_its_calls() {
     let Some((daemon, client)) = start(&[], false).await else { return };
     client.set("a", "x", Ttl::NEVER).await.unwrap();
     drop(daemon);
-    assert!(client.get("a").await.unwrap_err().is_closed());
+    let error = client.get("a").await.unwrap_err();
+    assert!(error.is_closed() || error.is_connect(), "{error}");
 }

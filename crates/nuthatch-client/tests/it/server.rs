@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nuthatch_client::types::{Arith, ArithError, Cas, Deleted, ItemFlags, StoreMode, Stored, Ttl};
 use nuthatch_client::types::{Key, arith};
-use nuthatch_client::{Builder, Client};
+use nuthatch_client::{Builder, Client, Protocol};
 use nuthatch_proto::{
     Admin, Handler, Outcome, Pinned, Reply, Request, Session, Set, Sink, Stats, Value, Want,
 };
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::LONG;
 
-/// A server with one connection to it.
+/// A server, one connection to it at a time.
 pub(crate) struct Server {
     gate: watch::Sender<bool>,
     n_seen: watch::Receiver<usize>,
@@ -30,8 +30,10 @@ pub(crate) struct Script {
     pub(crate) is_shut: bool,
     /// Reads nothing before [`Server::open`].
     pub(crate) is_deaf: bool,
-    /// Closes the connection when so many bytes have been answered.
+    /// Closes the first connection when so many bytes have been answered.
     pub(crate) cut_after: Option<usize>,
+    /// Takes no second connection.
+    pub(crate) is_gone_then: bool,
     /// Answers at most so many bytes at a time.
     pub(crate) piece_bytes: Option<usize>,
 }
@@ -44,12 +46,19 @@ impl Server {
         let (gate, mut is_open) = watch::channel(!script.is_shut && !script.is_deaf);
         let (seen, n_seen) = watch::channel(0);
         tokio::spawn(async move {
-            let (stream, _) = listener.accept().await.unwrap();
             let mut map = Map { seen, ..Map::default() };
-            // How it ends is for the client to tell.
-            let _ = serve(stream, &mut map, script, &mut is_open).await;
+            let mut script = script;
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // How it ends is for the client to tell.
+                let _ = serve(stream, &mut map, script, &mut is_open).await;
+                script.cut_after = None;
+                if script.is_gone_then {
+                    break;
+                }
+            }
         });
-        let client = builder.connect(&address.to_string()).await.unwrap();
+        let client = text(builder).connect(&address.to_string()).await.unwrap();
         (Self { gate, n_seen }, client)
     }
 
@@ -70,26 +79,32 @@ impl Server {
     }
 }
 
+/// Classic text without a greeting: the first that the server hears is the first call.
+pub(crate) fn text(builder: Builder) -> Builder {
+    builder.protocol(Protocol::Text)
+}
+
 /// A server that behaves, and a client.
 pub(crate) async fn good() -> (Server, Client) {
     Server::start(Script::default(), Client::builder().timeout(LONG)).await
 }
 
-/// A server that answers whatever comes first with these bytes and then says nothing more; and a
-/// client.
+/// A server that answers whatever comes first with these bytes and then says nothing more, and
+/// has no more than one connection; and a client.
 pub(crate) async fn parrot(answer: impl Into<Vec<u8>>, builder: Builder) -> Client {
     let answer = answer.into();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
         let mut buffer = [0; 1024];
         let n = stream.read(&mut buffer).await.unwrap();
         assert!(n > 0, "the client asks something");
         stream.write_all(&answer).await.unwrap();
         while stream.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
     });
-    builder.connect(&address.to_string()).await.unwrap()
+    text(builder).connect(&address.to_string()).await.unwrap()
 }
 
 async fn serve(

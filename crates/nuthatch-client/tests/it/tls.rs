@@ -1,6 +1,6 @@
 //! The same client over TLS.
 
-use nuthatch_client::{Client, tls::ClientTls};
+use nuthatch_client::{Client, Protocol, tls::ClientTls};
 use nuthatch_transport::{
     BindOptions, ListenAddr, Local, bind,
     tls::{ClientAuth, ServerTls},
@@ -34,11 +34,16 @@ fn calls_go_over_tls_to_whom_the_certificate_names() {
         let address = address.to_string();
         let tls = ClientTls::builder().roots(&cert);
         let named = tls.clone().server_name("cache.example").build().unwrap();
-        let cache = Client::builder().tls(named).connect(&address).await.unwrap();
+        let cache =
+            Client::builder().protocol(Protocol::Text).tls(named).connect(&address).await.unwrap();
         assert_eq!(cache.version().await.unwrap(), "1.2.3");
         // The address itself is not in the certificate.
-        let error =
-            Client::builder().tls(tls.build().unwrap()).connect(&address).await.unwrap_err();
+        let error = Client::builder()
+            .protocol(Protocol::Text)
+            .tls(tls.build().unwrap())
+            .connect(&address)
+            .await
+            .unwrap_err();
         assert!(error.is_connect() && !error.is_timeout(), "{error}");
     });
 }

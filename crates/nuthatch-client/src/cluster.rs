@@ -1,0 +1,311 @@
+//! The nodes, which of them has a key, and what becomes of a call that fails.
+//!
+//! ```text
+//!   Client ─> Shared ─> Topology ──ring──> Node ─> Link, Link …
+//!                          ^       order
+//!     lists of nodes ──────┘   swapped whole; calls under way keep the one they began with
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use backon::BackoffBuilder;
+use tokio::time::{self, Instant};
+use tracing::Instrument;
+
+use crate::call::{Ask, Reply};
+use crate::dial::Target;
+use crate::error::{Error, Kind};
+use crate::event::{CallReport, Event, Events};
+use crate::node::{Node, NodeOptions};
+use crate::options::{OnFailure, Retry};
+use crate::route::{self, Ring, Router};
+
+/// What all handles of a client share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    topology: ArcSwap<Topology>,
+    pub(crate) settings: Settings,
+    budget: Budget,
+    pub(crate) events: Events,
+    /// One list at a time.
+    applying: parking_lot::Mutex<()>,
+}
+
+/// What the calls of a client have in common.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) router: Router,
+    pub(crate) node: NodeOptions,
+    pub(crate) timeout: Duration,
+    pub(crate) value_bytes_max: usize,
+    pub(crate) takes_any_key: bool,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) retry: Retry,
+}
+
+/// The nodes at one time.
+#[derive(Debug)]
+pub(crate) struct Topology {
+    pub(crate) version: u64,
+    ring: Ring,
+    /// In the ring's order.
+    pub(crate) nodes: Vec<Arc<Node>>,
+}
+
+/// A node to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    pub(crate) node: route::Node,
+    pub(crate) target: Target,
+}
+
+impl Spec {
+    /// What tells nodes apart.
+    fn name(&self) -> Arc<str> {
+        match (&self.target.address, self.node.port()) {
+            (nuthatch_transport::ConnectAddr::Unix(_), _) => self.node.host().into(),
+            (_, port) if self.node.host().contains(':') => {
+                format!("[{}]:{port}", self.node.host()).into()
+            }
+            (_, port) => format!("{}:{port}", self.node.host()).into(),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, events: Events) -> Self {
+        let topology = Topology { version: 0, ring: settings.router.ring(&[]), nodes: Vec::new() };
+        Self {
+            topology: ArcSwap::from_pointee(topology),
+            budget: Budget::new(settings.retry.budget),
+            settings,
+            events,
+            applying: parking_lot::Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn topology(&self) -> Arc<Topology> {
+        self.topology.load_full()
+    }
+
+    /// Puts a list of nodes in force. Nodes that stay keep their connections and what is under way
+    /// on them, also where their address is another one; those that go are drained.
+    pub(crate) fn apply(&self, version: u64, specs: &[Spec]) {
+        let _alone = self.applying.lock();
+        let old = self.topology();
+        let (mut added, mut nodes) = (Vec::new(), Vec::with_capacity(specs.len()));
+        for spec in specs {
+            let name = spec.name();
+            let kept = old.nodes.iter().find(|node| node.name == name);
+            nodes.push(match kept {
+                Some(node) => {
+                    node.retarget(spec.target.clone());
+                    Arc::clone(node)
+                }
+                None => {
+                    added.push(Arc::clone(&name));
+                    let target = spec.target.clone();
+                    Arc::new(Node::spawn(name, target, &self.settings.node, &self.events))
+                }
+            });
+        }
+        let is_gone = |node: &&Arc<Node>| !nodes.iter().any(|own| own.name == node.name);
+        let removed: Vec<_> =
+            old.nodes.iter().filter(is_gone).map(|node| Arc::clone(&node.name)).collect();
+        let members: Vec<_> = specs.iter().map(|spec| spec.node.clone()).collect();
+        let ring = self.settings.router.ring(&members);
+        self.topology.store(Arc::new(Topology { version, ring, nodes }));
+        if !added.is_empty() || !removed.is_empty() {
+            self.events.send(Event::Members { version, added, removed });
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.settings.timeout).unwrap_or_else(|| now + FAR)
+    }
+
+    /// Asks whoever has the key, within the time limit.
+    pub(crate) async fn call(&self, key: &[u8], ask: Ask) -> Result<Reply, Error> {
+        let operation = ask.operation();
+        let span = tracing::debug_span!(
+            "memcached",
+            db.system.name = "memcached",
+            db.operation.name = operation,
+            server.address = tracing::field::Empty,
+            error.type = tracing::field::Empty,
+        );
+        self.attempts(key, Arc::new(ask)).instrument(span).await
+    }
+
+    async fn attempts(&self, key: &[u8], ask: Arc<Ask>) -> Result<Reply, Error> {
+        let deadline = self.deadline();
+        let begun = self.events.is_observed().then(Instant::now);
+        self.budget.deposit();
+        let mut pauses = None;
+        let mut n_retries = 0;
+        let (node, result) = loop {
+            let topology = self.topology();
+            let node = match topology.node(key, self.settings.on_failure) {
+                Ok(node) => node,
+                Err(error) => break (None, Err(error)),
+            };
+            let result = if self.is_missing(node) {
+                Err(node.status().error.unwrap_or_else(|| Kind::NoNode.into()).at(&node.name))
+            } else {
+                node.call(&ask, deadline).await
+            };
+            let Err(error) = &result else { break (Some(Arc::clone(node)), result) };
+            let is_retried = !self.is_missing(node) && self.may_retry(error, &ask, n_retries);
+            let pause = if is_retried { self.pause(&mut pauses, deadline) } else { None };
+            let Some(pause) = pause else { break (Some(Arc::clone(node)), result) };
+            n_retries += 1;
+            time::sleep(pause).await;
+        };
+        self.report(&ask, node.as_deref(), begun, n_retries, result.as_ref().err());
+        self.forgive(&ask, result)
+    }
+
+    /// Whether calls for the node are misses without being asked.
+    fn is_missing(&self, node: &Node) -> bool {
+        self.settings.on_failure == OnFailure::TreatAsMiss && node.health.is_ejected()
+    }
+
+    /// Tells those who watch of a call.
+    pub(crate) fn report(
+        &self,
+        ask: &Ask,
+        node: Option<&Node>,
+        begun: Option<Instant>,
+        n_retries: u32,
+        error: Option<&Error>,
+    ) {
+        let span = tracing::Span::current();
+        if let Some(node) = node {
+            span.record("server.address", &*node.name);
+        }
+        if let Some(error) = error {
+            span.record("error.type", error.name());
+        }
+        if let Some(begun) = begun {
+            self.events.call(&CallReport {
+                operation: ask.operation(),
+                node: node.map(|node| &*node.name),
+                elapsed: begun.elapsed(),
+                n_retries,
+                error,
+            });
+        }
+    }
+
+    /// A miss for a failure, if that is the policy.
+    pub(crate) fn forgive(&self, ask: &Ask, result: Result<Reply, Error>) -> Result<Reply, Error> {
+        match result {
+            Err(error)
+                if self.settings.on_failure == OnFailure::TreatAsMiss && error.is_transport() =>
+            {
+                ask.miss().ok_or(error)
+            }
+            result => result,
+        }
+    }
+
+    /// Whether another attempt may be made; it is then paid for.
+    pub(crate) fn may_retry(&self, error: &Error, ask: &Ask, n_retries: u32) -> bool {
+        let is_safe = error.is_retryable() || (ask.is_read() && error.is_cut_off());
+        is_safe && n_retries < self.settings.retry.max && self.budget.withdraw()
+    }
+
+    /// How long to wait before the next attempt; `None` if that would be too late.
+    pub(crate) fn pause(
+        &self,
+        pauses: &mut Option<backon::ExponentialBackoff>,
+        deadline: Instant,
+    ) -> Option<Duration> {
+        let make = || {
+            let builder = backon::ExponentialBuilder::new();
+            let builder = builder.with_min_delay(self.settings.retry.pause);
+            builder.without_max_times().with_jitter().build()
+        };
+        let pause = pauses.get_or_insert_with(make).next()?;
+        (Instant::now() + pause < deadline).then_some(pause)
+    }
+}
+
+impl Topology {
+    /// The node to ask for a key.
+    pub(crate) fn node(&self, key: &[u8], policy: OnFailure) -> Result<&Arc<Node>, Error> {
+        if let [only] = &*self.nodes {
+            return Ok(only);
+        }
+        let own = self.ring.pick(key).ok_or(Kind::NoNode)?;
+        let own = &self.nodes[own];
+        if let OnFailure::NextInRing { max } = policy
+            && own.health.is_ejected()
+        {
+            let others = self.ring.order(key).skip(1).take(max).map(|at| &self.nodes[at]);
+            let healthy = others.into_iter().find(|node| !node.health.is_ejected());
+            return Ok(healthy.unwrap_or(own));
+        }
+        Ok(own)
+    }
+
+    /// The nodes of a key in their order, its own first.
+    pub(crate) fn order(&self, key: &[u8]) -> Vec<Arc<str>> {
+        self.ring.order(key).map(|at| Arc::clone(&self.nodes[at].name)).collect()
+    }
+}
+
+/// What may be spent on retries, in thousandths of one.
+#[derive(Debug)]
+struct Budget {
+    /// Relaxed: it is only a count.
+    left: AtomicI64,
+    each: i64,
+}
+
+impl Budget {
+    const RETRY: i64 = 1000;
+    /// What gathers while all goes well: ten retries.
+    const MAX: i64 = 10 * Self::RETRY;
+
+    fn new(ratio: f32) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "it is between 0 and 1000")]
+        let each = (f64::from(ratio).clamp(0.0, 1.0) * 1000.0) as i64;
+        Self { left: AtomicI64::new(Self::MAX), each }
+    }
+
+    fn deposit(&self) {
+        // Several at a time may go beyond the maximum by a little, which hurts nobody.
+        if self.left.load(Ordering::Relaxed) < Self::MAX {
+            self.left.fetch_add(self.each, Ordering::Relaxed);
+        }
+    }
+
+    fn withdraw(&self) -> bool {
+        let take = |left: i64| (left >= Self::RETRY).then_some(left - Self::RETRY);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
+/// For those who want no time limit.
+const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_calls_may_be_retries() {
+        let budget = Budget::new(0.1);
+        let mut n_retries = 0;
+        for _ in 0..1000 {
+            budget.deposit();
+            n_retries += i32::from(budget.withdraw());
+        }
+        assert!((100..=111).contains(&n_retries), "{n_retries}");
+    }
+}

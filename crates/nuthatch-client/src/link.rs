@@ -1,0 +1,389 @@
+//! A link: one queue of calls, and the connection that serves them, made anew whenever it ends.
+//!
+//! ```text
+//!   Client ─┐            queue                 Task
+//!   Client ─┼─> [ Call Call Call … ] ─> Wire (waiters) ─> Stream ─>
+//!   Client ─┘                             │   ▲
+//!      ▲                                  │   └────────── Stream <─
+//!      └────────── oneshot ───────────────┘
+//!
+//!                  ┌──────────── a connection that has answered ends ────────────┐
+//!                  v                                                             │
+//!   first ──> connecting ── answered ─────────────────────────> serving ─────────┤
+//!    calls wait    │                                               ^             │
+//!                  └─ failed ─> down: calls fail at once ─ answered┘ <─ else ────┘
+//!                                 │  ^ again after a pause
+//!                                 └──┘
+//! ```
+//!
+//! The task never waits for a caller: an answer goes into a oneshot channel, and one that nobody
+//! waits for is dropped. It reads whenever something is there, also while it cannot write, so that
+//! a server which stops reading until its answers are taken goes on. What was sent on a connection
+//! that ends fails with it, and the connection is never used again, however little of an answer
+//! had been read; what was not sent waits for the next one.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+
+use backon::BackoffBuilder;
+use nuthatch_transport::Stream;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::call::Call;
+use crate::dial::Dialer;
+use crate::error::{Cause, Error};
+use crate::event::{Event, Events};
+use crate::health::Health;
+use crate::options::Ejection;
+use crate::wire::Wire;
+
+/// No call is encoded while more than this waits to be written, in bytes. It is some 20,000 small
+/// commands, which fill any socket buffer; a server that does not read makes the client hold this
+/// much and one value more.
+const OUT_BYTES_MAX: usize = 1 << 20;
+
+/// The handle: a place to put calls.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) calls: mpsc::Sender<Call>,
+    pub(crate) state: Arc<LinkState>,
+}
+
+/// What both ends of the queue know.
+#[derive(Debug)]
+pub(crate) struct LinkState {
+    phase: watch::Sender<Phase>,
+    /// How many calls in a row were not answered in time. Relaxed: it is only a count.
+    n_timeouts: AtomicU32,
+    timeouts_max: u32,
+    /// Wakes the task: the connection is to be given up, or made to another place.
+    give_up: Notify,
+    renew: Notify,
+}
+
+/// How the connection is.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    Connecting,
+    Up,
+    Down(Error),
+}
+
+impl LinkState {
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// Waits for the first attempt to connect.
+    pub(crate) async fn tried(&self) -> Result<(), Error> {
+        let mut phases = self.phase.subscribe();
+        let tried = phases.wait_for(|phase| !matches!(phase, Phase::Connecting)).await;
+        match tried.as_deref() {
+            Ok(Phase::Down(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A call that was sent was not answered in time.
+    pub(crate) fn timed_out(&self) {
+        if self.n_timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= self.timeouts_max {
+            self.give_up.notify_one();
+        }
+    }
+
+    /// The address is another one.
+    pub(crate) fn renew(&self) {
+        self.renew.notify_one();
+    }
+}
+
+impl Link {
+    /// Begins to connect, in the background.
+    pub(crate) fn spawn(
+        dialer: Arc<Dialer>,
+        health: Arc<Health>,
+        node: Arc<str>,
+        events: Events,
+        ejection: Ejection,
+        queue_len: usize,
+    ) -> Self {
+        let (calls, queue) = mpsc::channel(queue_len);
+        let state = Arc::new(LinkState {
+            phase: watch::Sender::new(Phase::Connecting),
+            n_timeouts: AtomicU32::new(0),
+            timeouts_max: ejection.timeouts.max(1),
+            give_up: Notify::new(),
+            renew: Notify::new(),
+        });
+        let task = Task {
+            calls: queue,
+            n_in_flight_max: queue_len,
+            dialer,
+            health,
+            node,
+            events,
+            ejection,
+            state: Arc::clone(&state),
+        };
+        tokio::spawn(task.run());
+        Self { calls, state }
+    }
+}
+
+/// The connection's end of the queue.
+struct Task {
+    calls: mpsc::Receiver<Call>,
+    /// As many as there are places in the queue.
+    n_in_flight_max: usize,
+    dialer: Arc<Dialer>,
+    health: Arc<Health>,
+    node: Arc<str>,
+    events: Events,
+    ejection: Ejection,
+    state: Arc<LinkState>,
+}
+
+/// What is over.
+enum End {
+    /// Nobody holds a handle any more.
+    Unused,
+    /// The connection is good, but leads to where the node was.
+    Elsewhere,
+    /// The connection.
+    Broken(Cause),
+}
+
+impl From<Cause> for End {
+    fn from(cause: Cause) -> Self {
+        Self::Broken(cause)
+    }
+}
+
+/// A connection that is being served.
+struct Serving {
+    stream: Stream,
+    wire: Wire,
+    /// Whether the server has answered anything since it was made.
+    is_proven: bool,
+    /// No more calls are taken; it ends when those under way are answered.
+    is_ending: bool,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut pauses = self.pauses();
+        // Why the last attempt failed; calls do not wait for an attempt after one that did.
+        let mut failure = None;
+        let mut is_first = true;
+        loop {
+            let is_probe = !is_first;
+            is_first = false;
+            let Some(dialled) = self.dial(is_probe, failure.as_ref()).await else { return };
+            let error = match dialled {
+                Ok((stream, wire)) => {
+                    if is_probe {
+                        self.health.answered();
+                    }
+                    match self.serve(stream, wire).await {
+                        Ok(()) => return,
+                        Err(None) => {
+                            failure = None;
+                            pauses = self.pauses();
+                            continue;
+                        }
+                        Err(Some(error)) => error,
+                    }
+                }
+                Err(error) => {
+                    self.health.failed(1);
+                    error
+                }
+            };
+            self.events.send(Event::Failed { node: Arc::clone(&self.node), error: error.clone() });
+            self.state.phase.send_replace(Phase::Down(error.clone()));
+            let pause = pauses.next().unwrap_or(self.ejection.pause_max);
+            let is_used = self.refuse_until(tokio::time::sleep(pause), &error).await;
+            if is_used.is_none() {
+                return;
+            }
+            failure = Some(error);
+        }
+    }
+
+    fn pauses(&self) -> backon::ExponentialBackoff {
+        backon::ExponentialBuilder::new()
+            .with_min_delay(self.ejection.pause_min)
+            .with_max_delay(self.ejection.pause_max)
+            .without_max_times()
+            .with_jitter()
+            .build()
+    }
+
+    /// Makes a connection; calls wait for it, unless the last attempt has failed. `None`: nobody
+    /// waits for it any more.
+    async fn dial(
+        &mut self,
+        is_probe: bool,
+        failure: Option<&Error>,
+    ) -> Option<Result<(Stream, Wire), Error>> {
+        let dialer = Arc::clone(&self.dialer);
+        let dial = dialer.dial(is_probe);
+        match failure {
+            None => Some(dial.await.map_err(|error| error.at(&self.node))),
+            Some(failure) => {
+                let dialled = self.refuse_until(dial, failure).await?;
+                Some(dialled.map_err(|error| error.at(&self.node)))
+            }
+        }
+    }
+
+    /// Waits, and fails all calls meanwhile. `None` if there will be none any more.
+    async fn refuse_until<T>(
+        &mut self,
+        until: impl Future<Output = T>,
+        error: &Error,
+    ) -> Option<T> {
+        let mut until = std::pin::pin!(until);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut until => return Some(done),
+                call = self.calls.recv() => {
+                    // Who has gone need not be told.
+                    let _ = call?.answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Serves calls until the connection or its users are gone. `Ok` if it is its users; an error
+    /// where it is not to be made anew at once.
+    async fn serve(&mut self, stream: Stream, wire: Wire) -> Result<(), Option<Error>> {
+        self.state.n_timeouts.store(0, Ordering::Relaxed);
+        self.state.phase.send_replace(Phase::Up);
+        self.events.send(Event::Connected { node: Arc::clone(&self.node) });
+        let state = Arc::clone(&self.state);
+        let mut serving = Serving { stream, wire, is_proven: false, is_ending: false };
+        let end = loop {
+            let poll = std::future::poll_fn(|cx| match self.poll(&mut serving, cx) {
+                Ok(pending) => pending,
+                Err(end) => Poll::Ready(end),
+            });
+            tokio::select! {
+                biased;
+                end = poll => break end,
+                () = state.give_up.notified() => {
+                    let n = state.n_timeouts.load(Ordering::Relaxed);
+                    // An answer may have come since.
+                    if n >= state.timeouts_max {
+                        break End::Broken(Cause::Silent { n });
+                    }
+                }
+                () = state.renew.notified() => serving.is_ending = true,
+            }
+        };
+        let cause = match end {
+            // Without a handle there is nobody to be told.
+            End::Unused => return Ok(()),
+            End::Elsewhere => return Err(None),
+            End::Broken(cause) => cause,
+        };
+        // Whoever does not answer at all is out at once.
+        let is_silent = matches!(cause, Cause::Silent { .. });
+        self.health.failed(if is_silent { self.ejection.failures.max(1) } else { 1 });
+        let error = self.close(serving.wire, cause);
+        if serving.is_proven && !is_silent {
+            self.state.phase.send_replace(Phase::Connecting);
+            self.events.send(Event::Failed { node: Arc::clone(&self.node), error });
+            return Err(None);
+        }
+        Err(Some(error))
+    }
+
+    /// Goes on as far as it goes: `Pending` is the only success.
+    fn poll(&mut self, serving: &mut Serving, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+        loop {
+            // Everything that is asked goes out in as few writes as the kernel allows.
+            let has_all = loop {
+                if !self.takes_calls(serving) {
+                    break serving.is_ending;
+                }
+                match self.calls.poll_recv(cx) {
+                    Poll::Ready(Some(call)) => serving.wire.send(call)?,
+                    Poll::Ready(None) => return Err(End::Unused),
+                    Poll::Pending => break true,
+                }
+            };
+            if serving.is_ending && serving.wire.n_pending() == 0 {
+                return Err(End::Elsewhere);
+            }
+            if let Err(error) = serving.write(cx) {
+                // What the server said before it went is still an answer.
+                while self.read(serving, cx)?.is_ready() {}
+                return Err(End::Broken(error.into()));
+            }
+            if self.read(serving, cx)?.is_ready() {
+                continue;
+            }
+            // Writing may have made room.
+            if has_all || !self.takes_calls(serving) {
+                return Ok(Poll::Pending);
+            }
+        }
+    }
+
+    fn takes_calls(&self, serving: &Serving) -> bool {
+        !serving.is_ending
+            && serving.wire.n_pending() < self.n_in_flight_max
+            && serving.wire.transmit().len() <= OUT_BYTES_MAX
+    }
+
+    /// Reads once and hands out the answers that are whole.
+    fn read(&self, serving: &mut Serving, cx: &mut Context<'_>) -> Result<Poll<()>, Cause> {
+        let Serving { stream, wire, is_proven, .. } = serving;
+        match stream.poll_read(cx, wire.recv_space())? {
+            Poll::Ready(0) => return Err(Cause::End),
+            Poll::Ready(n) => wire.received(n),
+            Poll::Pending => return Ok(Poll::Pending),
+        }
+        if wire.hear()? > 0 {
+            *is_proven = true;
+            self.state.n_timeouts.store(0, Ordering::Relaxed);
+            self.health.answered();
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// Tells all whose calls were sent that the connection has ended.
+    fn close(&self, wire: Wire, cause: Cause) -> Error {
+        let cause = Arc::new(cause);
+        let is_answer = !matches!(*cause, Cause::End | Cause::Io(_) | Cause::Silent { .. });
+        for (n, waiter) in wire.into_waiters().enumerate() {
+            // A bad answer is the one to the first call that was not answered.
+            let is_culprit = is_answer && n == 0;
+            let error =
+                if is_culprit { Error::culprit(&cause) } else { Error::closed(&cause, false) };
+            waiter.fail(error.at(&self.node));
+        }
+        Error::closed(&cause, true).at(&self.node)
+    }
+}
+
+impl Serving {
+    /// Writes until there is nothing to write or the socket takes no more.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.wire.transmit().is_empty() {
+            let bytes = [IoSlice::new(self.wire.transmit())];
+            match self.stream.poll_write(cx, &bytes)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => self.wire.sent(n),
+                Poll::Pending => break,
+            }
+        }
+        // Over TLS something may wait for the kernel to take it; then this wakes the task.
+        let _ = self.stream.poll_flush(cx)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! The binary protocol, for servers that log their clients in by SASL.
+
+use std::sync::Arc;
+
+use nuthatch_proto::client::{BinaryCommand, BinaryConnection, Limits, Response, Tag};
+use nuthatch_types::KeyBuf;
+
+use super::waiter::Parts;
+use super::{Slot, Waiter};
+use crate::call::{Ask, Store};
+use crate::error::{Cause, Error, Kind};
+
+#[derive(Debug)]
+pub(crate) struct BinaryWire {
+    pub(crate) connection: BinaryConnection<Slot>,
+    parts: Parts,
+}
+
+impl BinaryWire {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { connection: BinaryConnection::new(limits), parts: Parts::default() }
+    }
+
+    /// Keys may hold any byte here.
+    #[expect(clippy::unused_self, reason = "as the other wire's")]
+    pub(super) fn check(&self, ask: &Ask) -> Result<(), Error> {
+        match ask {
+            Ask::Meta(_) | Ask::MetaDebug(_) => Err(Kind::Unsupported("meta commands").into()),
+            Ask::Line(_) => Err(Kind::Unsupported("such command").into()),
+            Ask::Config(_) => Err(Kind::Unsupported("configurations").into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn send(&mut self, waiter: Waiter) -> Result<(), Cause> {
+        let ask = Arc::clone(waiter.ask());
+        if let Ask::GetMany { keys, exptime } = &*ask {
+            for (at, key) in keys.iter().enumerate() {
+                let slot = Slot::Part { ask: Arc::clone(&ask), at };
+                self.connection.send(&get(key, *exptime, true), slot)?;
+            }
+            self.connection.send(&BinaryCommand::Noop, Slot::Whole(waiter))?;
+        } else {
+            self.connection.send(&command(&ask), Slot::Whole(waiter))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn hear(&mut self) -> Result<usize, Cause> {
+        let mut n = 0;
+        while let Some(answer) = self.connection.poll()? {
+            let response = &match answer.response {
+                // What was found is as new as its number, which the header has.
+                Response::Value { key, flags, data, .. } => {
+                    Response::Value { key, flags, data, cas: Some(answer.cas) }
+                }
+                other => other,
+            };
+            match (answer.tag, response) {
+                (Tag::More(Slot::Whole(waiter)), response) => waiter.take(response)?,
+                (Tag::Done(Slot::Whole(waiter)), Response::Noop) => {
+                    n += 1;
+                    waiter.finish_parts(&mut self.parts);
+                }
+                (Tag::Done(Slot::Whole(waiter)), response) => {
+                    n += 1;
+                    waiter.finish(response)?;
+                }
+                (Tag::Done(Slot::Part { ask, at }), response) => {
+                    self.parts.take(&ask, at, response)?;
+                }
+                (Tag::More(_) | Tag::Done(Slot::Own), _) => {}
+            }
+        }
+        Ok(n)
+    }
+}
+
+/// With the key, by which the answer is known to be the right one.
+fn get(key: &KeyBuf, exptime: Option<i32>, quiet: bool) -> BinaryCommand<'_> {
+    BinaryCommand::Get { key: key.as_key(), exptime, with_key: true, quiet }
+}
+
+/// The command of what has been [checked](BinaryWire::check).
+fn command(ask: &Ask) -> BinaryCommand<'_> {
+    let quiet = false;
+    match ask {
+        Ask::Get { key, exptime } => get(key, *exptime, quiet),
+        Ask::Store(Store { mode, key, flags, exptime, cas, value }) => BinaryCommand::Store {
+            mode: *mode,
+            key: key.as_key(),
+            flags: *flags,
+            exptime: *exptime,
+            cas: *cas,
+            value,
+            quiet,
+        },
+        Ask::Delete { key, cas } => BinaryCommand::Delete { key: key.as_key(), cas: *cas, quiet },
+        Ask::Touch { key, exptime } => {
+            BinaryCommand::Touch { key: key.as_key(), exptime: *exptime }
+        }
+        Ask::Arith { direction, key, delta, initial } => BinaryCommand::Arith {
+            direction: *direction,
+            key: key.as_key(),
+            delta: *delta,
+            initial: *initial,
+            cas: None,
+            quiet,
+        },
+        Ask::FlushAll { delay } => BinaryCommand::Flush { delay: *delay, quiet },
+        Ask::Version => BinaryCommand::Version,
+        Ask::Stats(what) => BinaryCommand::Stats(what.as_deref()),
+        Ask::GetMany { .. } => unreachable!("it is a batch"),
+        Ask::Meta(_) | Ask::MetaDebug(_) | Ask::Line(_) | Ask::Config(_) => {
+            unreachable!("they have been refused")
+        }
+    }
+}
