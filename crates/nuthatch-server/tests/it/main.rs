@@ -18,6 +18,7 @@ mod oracle;
 mod passwd;
 mod privileges;
 mod robustness;
+mod robustness_logins;
 mod sasl;
 mod startup;
 mod statistics;

@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// Whether the long versions are asked for.
-fn is_soak() -> bool {
+pub(crate) fn is_soak() -> bool {
     env::var_os("NUTHATCH_SOAK").is_some()
 }
 

@@ -115,7 +115,7 @@ pub(crate) fn right() -> Vec<u8> {
     plain(format!("\0{USER}\0{PASSWORD}"))
 }
 
-fn wrong() -> Vec<u8> {
+pub(crate) fn wrong() -> Vec<u8> {
     plain(format!("\0{USER}\0wrong"))
 }
 
