@@ -210,10 +210,11 @@ fn run(options: Options) -> Result<u8, Failure> {
         ports::write(&path, &places).map_err(Failure::system)?;
     }
     let keep_output = options.verbosity > 0 || logfile.is_some();
-    let reads_again = passwords.is_some() || tls.is_some() || authenticator.is_some();
+    let reads_again = passwords.is_some() || tls.is_some();
     let keep = options
         .drop_privileges
-        .then(|| Keep::NOTHING.reading(reads_again).removing(options.pidfile.is_some()));
+        .then(|| Keep::NOTHING.reading(reads_again).following(options.sasl))
+        .map(|keep| keep.removing(options.pidfile.is_some()));
     let discovery = options.discovery.clone();
     let mut engine = Engine::builder()
         .options(options)

@@ -70,8 +70,9 @@ impl Logins {
         reply.error(line);
     }
 
-    /// Answers a step of SASL, unless there is work to be done first.
-    fn say(&self, step: Step, reply: &mut Reply<'_, ItemPin>) -> Option<Job> {
+    /// Answers a step of SASL, unless there is work to be done first. `claimed` is who the client
+    /// says it is.
+    fn say(&self, step: Step, claimed: &[u8], reply: &mut Reply<'_, ItemPin>) -> Option<Job> {
         let conn = reply.conn();
         let refusal = match step {
             Step::Work(job) => return Some(job),
@@ -96,6 +97,7 @@ impl Logins {
         let code = refusal.code();
         tracing::info!(conn, "sasl result code:  {code}");
         tracing::info!(conn, "Unknown sasl response:  {code} ({refusal})");
+        tracing::info!(conn, user = %claimed.escape_ascii(), "log-in failed");
         self.fail(reply, FAILURE);
         None
     }
@@ -145,13 +147,14 @@ impl Engine {
         let client = self.client(reply);
         let exchange = client.exchange.get_or_insert_with(|| authenticator.exchange());
         let step = if begins { exchange.start(mechanism, data) } else { exchange.step(data) };
+        let claimed = claimed(exchange);
         let (source, n_failures) = (client.source, client.n_failures);
         if matches!(step, Step::Refused(Refusal::Wrong)) {
             // A proof whose keys were at hand.
             client.n_failures += 1;
             logins.pool.note_failure(source);
         }
-        match logins.say(step, reply) {
+        match logins.say(step, &claimed, reply) {
             None => Outcome::Done,
             Some(job) => {
                 let attempt = SaslAttempt { logins: Arc::clone(logins), later: reply.later(), job };
@@ -170,6 +173,10 @@ impl Engine {
             Client { source, n_failures: 0, exchange: None }
         })
     }
+}
+
+fn claimed(exchange: &Exchange) -> Vec<u8> {
+    exchange.claimed().map_or_else(Vec::new, |name| name.text().to_vec())
 }
 
 /// Notes a failure of the connection that a late answer is for.
@@ -239,11 +246,11 @@ impl Attempt for SaslAttempt {
             let conn = reply.conn();
             let client: &mut Client =
                 reply.keep(|| Client { source: Source::Local, n_failures: 0, exchange: None });
-            let step = match &mut client.exchange {
-                Some(exchange) => exchange.finish(worked),
-                None => Step::Refused(Refusal::Malformed),
+            let (step, claimed) = match &mut client.exchange {
+                Some(exchange) => (exchange.finish(worked), claimed(exchange)),
+                None => (Step::Refused(Refusal::Malformed), Vec::new()),
             };
-            if logins.say(step, reply).is_some() {
+            if logins.say(step, &claimed, reply).is_some() {
                 tracing::error!(conn, "a login wants more work after its work");
                 logins.fail(reply, FAILURE);
             }

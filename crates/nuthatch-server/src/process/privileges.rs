@@ -16,7 +16,7 @@
 //! itself; a handler is code that still runs in a process that is not to be trusted any more.
 //!
 //! The filter stays as small as the options allow: with `-Y` files may be opened for reading, so
-//! that SIGHUP can read the passwords again, and with `-P` also removed.
+//! that SIGHUP can read the passwords again, with `-S` also looked at, and with `-P` also removed.
 //!
 //! There is a filter for Linux on x86-64 and 64-bit ARM; see [`IS_SUPPORTED`].
 
@@ -30,15 +30,25 @@ pub struct Keep {
     pub reading: bool,
     /// Remove files, by which it opens them to read first.
     pub removing: bool,
+    /// Look whether files have changed, and read them again.
+    pub following: bool,
 }
 
 impl Keep {
     /// Nothing.
-    pub const NOTHING: Self = Self { reading: false, removing: false };
+    pub const NOTHING: Self = Self { reading: false, removing: false, following: false };
 
     /// Adds opening files to read.
     #[must_use]
     pub fn reading(mut self, keep: bool) -> Self {
+        self.reading |= keep;
+        self
+    }
+
+    /// Adds looking at files, and opening them to read.
+    #[must_use]
+    pub fn following(mut self, keep: bool) -> Self {
+        self.following |= keep;
         self.reading |= keep;
         self
     }
@@ -130,6 +140,9 @@ mod filter {
         if keep.removing {
             rules.extend(REMOVING.iter().map(|call| (*call, Vec::new())));
         }
+        if keep.following {
+            rules.extend(LOOKING.iter().map(|call| (*call, Vec::new())));
+        }
         Ok(rules)
     }
 
@@ -137,6 +150,9 @@ mod filter {
     fn denied(keep: Keep) -> io::Result<Rules> {
         use SeccompCmpOp::Ne;
         let mut rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
+        if !keep.following {
+            rules.extend(LOOKING.iter().map(|call| (*call, Vec::new())));
+        }
         let others = |argument, ok: &[i32]| -> io::Result<Vec<SeccompRule>> {
             let each = ok.iter().map(|value| compare(argument, Ne, *value));
             Ok(vec![rule(each.collect::<io::Result<Vec<_>>>()?)?])
@@ -278,13 +294,11 @@ mod filter {
         libc::SYS_faccessat,
         libc::SYS_faccessat2,
         libc::SYS_getcwd,
-        libc::SYS_newfstatat,
         libc::SYS_openat2,
         libc::SYS_readlinkat,
         libc::SYS_sched_setaffinity,
         libc::SYS_sched_setscheduler,
         libc::SYS_setpriority,
-        libc::SYS_statx,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_access,
         #[cfg(target_arch = "x86_64")]
@@ -293,6 +307,12 @@ mod filter {
         libc::SYS_lstat,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_readlink,
+    ];
+
+    /// Allowed where files are followed, else answered with an error.
+    const LOOKING: &[i64] = &[
+        libc::SYS_newfstatat,
+        libc::SYS_statx,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_stat,
     ];

@@ -1,8 +1,9 @@
 //! Logging in with `-Y`: nothing is served before, and the file is read again on SIGHUP.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write as _, path::Path};
 
 use nix::sys::signal::Signal;
+use nuthatch_server::transport::sasl::{ScramHash, ScramKeys};
 use nuthatch_testkit::{Daemon, Version, find_program, version_of};
 
 use crate::support::{Client, NUTHATCHD, eventually, run, signal, skip, start};
@@ -161,4 +162,65 @@ fn unix_sockets_and_negotiating_listeners_ask_too() {
     client.send([&[0x80, 0x0b][..], &[0; 22]].concat());
     client.send("\n");
     assert_eq!(client.line(), UNAUTHENTICATED, "no way around by the binary protocol");
+}
+
+#[test]
+fn connections_show_who_has_logged_in() {
+    let (daemon, _folder) = with_users("foo:bar\nb\tz:quux\n", &["-v"]);
+    let mut foo = Client::of(&daemon);
+    assert_eq!(log_in(&mut foo, "foo bar"), "STORED");
+    let mut other = Client::of(&daemon);
+    assert_eq!(log_in(&mut other, "b\tz quux"), "STORED");
+    let mut stranger = Client::of(&daemon);
+    assert_eq!(log_in(&mut stranger, "foo quux"), FAILURE);
+    let lines = foo.lines("stats conns");
+    let users: Vec<_> = lines.iter().filter_map(|line| line.split_once(":user ")).collect();
+    let mut names: Vec<_> = users.iter().map(|(_, user)| *user).collect();
+    names.sort_unstable();
+    assert_eq!(names, [r"b\tz", "foo"]);
+    // Behind the lines that memcached has, before the state.
+    let number = users[0].0.strip_prefix("STAT ").unwrap();
+    let of_one: Vec<_> =
+        lines.iter().filter_map(|line| line.strip_prefix(&format!("STAT {number}:"))).collect();
+    assert!(of_one.len() == 5 && of_one[2].starts_with("user "), "{of_one:?}");
+    let log = daemon.stderr();
+    assert!(log.contains("logged in") && log.contains("user=foo"), "{log}");
+    assert!(log.contains("log-in failed") && !log.contains("quux"), "{log}");
+}
+
+#[test]
+fn what_comes_behind_a_login_waits_for_it() {
+    // Hashed so often that all of it is there before the answer is.
+    let keys = ScramKeys::make(ScramHash::Sha256, b"k", 20_000).unwrap();
+    let (daemon, _folder) = with_users(&format!("foo:bar\nkeys:{keys}\n"), &["-A"]);
+    let login = |token: &str| format!("set x 0 0 {}\r\n{token}\r\n", token.len());
+    for (said, answers) in [
+        (
+            login("keys k") + "set a 0 0 1\r\nv\r\nget a\r\n",
+            "STORED\r\nSTORED\r\nVALUE a 0 1\r\nv\r\nEND\r\n",
+        ),
+        (
+            login("keys x") + "get a\r\n",
+            "CLIENT_ERROR authentication failure\r\nCLIENT_ERROR unauthenticated\r\n",
+        ),
+        (
+            login("keys x") + "shutdown\r\n" + &login("foo bar") + "get b\r\n",
+            "CLIENT_ERROR authentication failure\r\nCLIENT_ERROR unauthenticated\r\nSTORED\r\nEND\r\n",
+        ),
+        (
+            "shutdown\r\nshutdown graceful\r\nflush_all\r\nrefresh_certs\r\nconfig get cluster\r\n"
+                .to_owned(),
+            &"CLIENT_ERROR unauthenticated\r\n".repeat(5),
+        ),
+    ] {
+        let client = daemon.connect().unwrap();
+        let mut client = Client::on(client);
+        client.send(&said);
+        assert_eq!(String::from_utf8(client.exactly(answers.len())).unwrap(), answers, "{said}");
+    }
+    // Whoever says no more is answered all the same.
+    let mut connection = daemon.connect().unwrap();
+    connection.write_all((login("keys k") + "get a\r\n").as_bytes()).unwrap();
+    connection.finish_writing().unwrap();
+    assert_eq!(Client::on(connection).rest(), b"STORED\r\nVALUE a 0 1\r\nv\r\nEND\r\n");
 }

@@ -20,6 +20,7 @@ mod privileges;
 mod robustness;
 mod robustness_logins;
 mod sasl;
+mod sasl_steps;
 mod startup;
 mod statistics;
 mod support;

@@ -70,7 +70,7 @@ impl Authenticator {
 
     /// A login that has not begun.
     pub fn exchange(&self) -> Exchange {
-        Exchange { authenticator: self.clone(), state: State::Idle, job: 0 }
+        Exchange { authenticator: self.clone(), state: State::Idle, job: 0, claimed: None }
     }
 }
 
@@ -146,6 +146,8 @@ pub struct Exchange {
     /// The number of the job that is out. No other has it, on whichever connection: a result that
     /// comes late, or to the wrong connection, logs nobody in.
     job: u64,
+    /// Who the client says it is.
+    claimed: Option<Box<Name>>,
 }
 
 /// What to do next.
@@ -215,6 +217,7 @@ impl Exchange {
     /// Begins a login: what a client's first message says. No data is the same as empty data.
     pub fn start(&mut self, mechanism: &[u8], data: &[u8]) -> Step {
         self.state = State::Idle;
+        self.claimed = None;
         let inner = &self.authenticator.0;
         match Mechanism::parse(mechanism).filter(|one| inner.mechanisms.contains(one)) {
             None => Step::Refused(Refusal::NoMechanism),
@@ -277,6 +280,12 @@ impl Exchange {
         }
     }
 
+    /// Who the client of the last login says it is, once it has said so: for logs, and no more true
+    /// than that.
+    pub fn claimed(&self) -> Option<&Name> {
+        self.claimed.as_deref()
+    }
+
     /// Whether a job is out: until it is back, nothing else of this connection may be looked at.
     pub fn is_working(&self) -> bool {
         matches!(self.state, State::Working)
@@ -298,7 +307,7 @@ impl Exchange {
         }
     }
 
-    fn read_plain(&self, data: &[u8]) -> Result<Task, Refusal> {
+    fn read_plain(&mut self, data: &[u8]) -> Result<Task, Refusal> {
         let mut parts = data.split(|byte| *byte == 0);
         let (Some(authzid), Some(user), Some(password), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -309,13 +318,13 @@ impl Exchange {
         Ok(Task::Plain { name, password: Zeroizing::new(password.into()) })
     }
 
-    fn read_scram(&self, hash: ScramHash, data: &[u8]) -> Result<Task, Refusal> {
+    fn read_scram(&mut self, hash: ScramHash, data: &[u8]) -> Result<Task, Refusal> {
         let first = ClientFirst::parse(data)?;
         let name = self.name(&first.user, first.authzid.as_deref())?;
         Ok(Task::Salt { hash, name, first })
     }
 
-    fn read_cram(&self, challenge: Box<[u8]>, data: &[u8]) -> Result<Task, Refusal> {
+    fn read_cram(&mut self, challenge: Box<[u8]>, data: &[u8]) -> Result<Task, Refusal> {
         let (user, proof) = cram::split(data)?;
         Ok(Task::Cram { name: self.name(user, None)?, challenge, proof })
     }
@@ -338,9 +347,10 @@ impl Exchange {
         }
     }
 
-    fn name(&self, user: &[u8], authzid: Option<&[u8]>) -> Result<Name, Refusal> {
+    fn name(&mut self, user: &[u8], authzid: Option<&[u8]>) -> Result<Name, Refusal> {
         let parse = |text| Name::parse(text, &self.authenticator.0.realms).ok_or(Refusal::Wrong);
         let name = parse(user)?;
+        self.claimed = Some(Box::new(name.clone()));
         match authzid.map(parse).transpose()? {
             Some(other) if !other.is_same(&name) => Err(Refusal::Wrong),
             _ => Ok(name),

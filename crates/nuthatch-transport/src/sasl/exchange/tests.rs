@@ -251,7 +251,7 @@ fn exchanges_are_small_and_jobs_go_anywhere() {
     goes_anywhere::<Job>();
     goes_anywhere::<Worked>();
     goes_anywhere::<Login>();
-    assert!(size_of::<Exchange>() <= 40);
+    assert!(size_of::<Exchange>() <= 48);
     let shown = format!(
         "{:?}",
         authenticator("sammy:S3cretPw\n").exchange().start(b"plain", b"\0sammy\0S3cretPw")
