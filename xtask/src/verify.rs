@@ -151,8 +151,8 @@ fn fetch_compiler(folder: &Path, unpacked: &Path) -> Result<()> {
 }
 
 /// Runs the server's robustness tests in their long versions, with a release build: ten thousand
-/// connections, a value of a gibibyte, garbage for minutes, thousands of guessing clients. Wants 8 GiB of memory and as many open
-/// files as connections.
+/// connections, a value of a gibibyte, garbage for minutes, thousands of guessing clients. Wants
+/// 8 GiB of memory and as many open files as connections.
 pub(crate) fn soak(args: &[String]) -> Result<()> {
     let filter = args.first().map_or("robustness", String::as_str);
     run::done(

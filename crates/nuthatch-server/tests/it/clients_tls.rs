@@ -11,6 +11,7 @@ use nuthatch_testkit::find_program;
 
 use crate::{
     guests::{all_of, guest},
+    oracle::current_memcached,
     support::skip,
     tls::Identity,
 };
@@ -77,6 +78,95 @@ fn openssl_shows_every_figure_that_a_hosted_node_shows() {
     let expected: Vec<_> = STATS_OF_1_6_12.split_ascii_whitespace().collect();
     assert_eq!(shown, expected, "in this order");
     assert_eq!(expected.len(), 92);
+}
+
+/// What is done here shows in these figures and no others.
+const SESSION: &[&str] = &[
+    "set a 0 0 1\r\nx",
+    "set n 0 0 2\r\n10",
+    "set dead 0 -1 1\r\nx",
+    "get a",
+    "get none a",
+    "get dead",
+    "delete none",
+    "set gone 0 0 1\r\nx",
+    "delete gone",
+    "incr none 1",
+    "incr n 1",
+    "decr none 1",
+    "decr n 1",
+    "ms c 1 E77\r\nx",
+    "cas none 0 0 1 1\r\nx",
+    "cas c 0 0 1 76\r\nx",
+    "cas c 0 0 1 77\r\nx",
+    "touch a 100",
+    "touch none 1",
+    "gat 100 a",
+    "mg a v",
+    "me a",
+    "mn",
+    "flush_all 100",
+    "stats",
+    "quit",
+];
+
+const FIGURES: &[(&str, u64)] = &[
+    ("cmd_get", 5),
+    ("cmd_set", 8),
+    ("cmd_flush", 1),
+    ("cmd_touch", 3),
+    ("cmd_meta", 1),
+    ("get_hits", 3),
+    ("get_misses", 2),
+    ("get_expired", 1),
+    ("get_flushed", 0),
+    ("delete_misses", 1),
+    ("delete_hits", 1),
+    ("incr_misses", 1),
+    ("incr_hits", 1),
+    ("decr_misses", 1),
+    ("decr_hits", 1),
+    ("cas_misses", 1),
+    ("cas_hits", 1),
+    ("cas_badval", 1),
+    ("touch_hits", 2),
+    ("touch_misses", 1),
+    ("auth_cmds", 0),
+    ("auth_errors", 0),
+    ("limit_maxbytes", 64 << 20),
+    ("accepting_conns", 1),
+    ("threads", 4),
+    ("log_watchers", 0),
+    ("ssl_proto_errors", 0),
+    ("curr_items", 3),
+    ("total_items", 6),
+    ("evictions", 0),
+];
+
+#[test]
+fn its_figures_are_true() {
+    let identity = Identity::new();
+    let words = identity.words();
+    let said = SESSION.iter().map(|line| format!("{line}\r\n")).collect::<String>();
+    let check = |daemon: &nuthatch_testkit::Daemon| {
+        let heard = identity.text(daemon.port().unwrap(), &said);
+        let figure = |name: &str| -> u64 {
+            let prefix = format!("STAT {name} ");
+            let line = heard.lines().find_map(|line| line.strip_prefix(&prefix));
+            line.unwrap_or_else(|| panic!("no {name} in {heard}")).trim().parse().unwrap()
+        };
+        let shown: Vec<_> = FIGURES.iter().map(|(name, _)| (*name, figure(name))).collect();
+        assert_eq!(shown, FIGURES, "{heard}");
+        assert_eq!(figure("bytes_read"), said.len() as u64);
+        assert!(figure("rejected_connections") == 0 && figure("total_connections") >= 1);
+        assert!(figure("time_since_server_cert_refresh") <= figure("uptime") + 60);
+    };
+    check(&identity.start(&[]));
+    let Some(memcached) = current_memcached() else {
+        return skip("there is no memcached of this version to compare with");
+    };
+    let args = ["-Z", "-o", &words];
+    check(&nuthatch_testkit::Daemon::builder(memcached).args(args).start().unwrap());
 }
 
 #[test]
