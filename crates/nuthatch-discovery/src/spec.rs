@@ -1,23 +1,27 @@
 //! Sources as text: what a command line or a URL says.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::{Source, SourceError, Static};
+use crate::{Member, Registration, Source, SourceError, Static};
 
 /// A source of members as it is written down:
 ///
 /// | text | source |
 /// |---|---|
-/// | `static:host[:port[:weight]],…` | [`Static`] |
+/// | `static:[VERSION@]host[:port[:weight]],…` | a list that does not change, [`Static`] |
+/// | `dns+host:port` | the addresses of a name |
+/// | `dnssrv+_service._tcp.name` | the SRV records of a name |
+/// | `etcd://host[:port],…/prefix` | keys in etcd; `etcds://` over TLS |
 ///
 /// Entries of lists may be separated by `+` as well as by a comma, for option lists that have
-/// commas of their own.
+/// commas of their own. A host without a port has 11211, or 2379 for etcd; the prefix is
+/// `/nuthatch` where none is written.
 ///
 /// ```
-/// use nuthatch_discovery::SourceSpec;
+/// use nuthatch_discovery::{Access, SourceSpec};
 ///
 /// let spec: SourceSpec = "static:cache-1.example+cache-2.example:11212".parse()?;
-/// let source = spec.open()?;
+/// let source = spec.open(&Access::default())?;
 /// assert_eq!(source.describe(), "a list of 2");
 /// # Ok::<(), nuthatch_discovery::SourceError>(())
 /// ```
@@ -27,6 +31,66 @@ pub struct SourceSpec(Kind);
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Kind {
     Static(String),
+    Dns { name: String, port: u16 },
+    DnsSrv { name: String },
+    Etcd { servers: Vec<(String, u16)>, prefix: String, tls: bool },
+}
+
+/// What a source is asked with that is not for everybody's eyes, or for special cases.
+#[derive(Clone, Default, Eq, PartialEq)]
+#[must_use]
+pub struct Access {
+    login: Option<(String, String)>,
+    ca: Option<PathBuf>,
+    identity: Option<(PathBuf, PathBuf)>,
+    name_servers: Vec<SocketAddr>,
+    is_member: bool,
+}
+
+impl Access {
+    /// A user and a password, for etcd.
+    pub fn login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.login = Some((user.into(), password.into()));
+        self
+    }
+
+    /// The file of the certificates of those who may sign the server's, for TLS; the machine's own
+    /// without it.
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca = Some(file.into());
+        self
+    }
+
+    /// The files of the certificate that is shown to the server, and of its key, for TLS.
+    pub fn identity(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.identity = Some((chain.into(), key.into()));
+        self
+    }
+
+    /// The servers of DNS, in place of those of `/etc/resolv.conf`.
+    pub fn name_servers(mut self, servers: Vec<SocketAddr>) -> Self {
+        self.name_servers = servers;
+        self
+    }
+
+    /// Whoever asks is a member and may write, so that it notes down for all who has left.
+    pub fn member(mut self, is_member: bool) -> Self {
+        self.is_member = is_member;
+        self
+    }
+}
+
+impl fmt::Debug for Access {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access")
+            .field("user", &self.login.as_ref().map(|(user, _)| user))
+            .field("ca", &self.ca)
+            .field("identity", &self.identity)
+            .field("name_servers", &self.name_servers)
+            .field("is_member", &self.is_member)
+            .finish()
+    }
 }
 
 impl SourceSpec {
@@ -34,40 +98,206 @@ impl SourceSpec {
     ///
     /// # Errors
     ///
-    /// [`SourceError::Setting`] for what cannot work.
-    pub fn open(&self) -> Result<Box<dyn Source>, SourceError> {
+    /// [`SourceError::Setting`] for what cannot work: a file that cannot be read, a kind of source
+    /// that is not built in.
+    #[cfg_attr(
+        not(any(feature = "dns", feature = "etcd")),
+        expect(unused_variables, reason = "lists need no access")
+    )]
+    pub fn open(&self, access: &Access) -> Result<Box<dyn Source>, SourceError> {
         match &self.0 {
             Kind::Static(list) => Ok(Box::new(Static::parse(list)?)),
+            #[cfg(feature = "dns")]
+            Kind::Dns { name, port } => {
+                Ok(Box::new(crate::Dns::addresses(name, *port).at(access.name_servers.clone())))
+            }
+            #[cfg(feature = "dns")]
+            Kind::DnsSrv { name } => {
+                Ok(Box::new(crate::Dns::services(name).at(access.name_servers.clone())))
+            }
+            #[cfg(feature = "etcd")]
+            Kind::Etcd { .. } => {
+                let source = crate::Etcd::new(self.etcd_settings(access)?);
+                Ok(Box::new(source.marking(access.is_member)))
+            }
+            #[cfg(not(feature = "dns"))]
+            Kind::Dns { .. } | Kind::DnsSrv { .. } => Err(not_built_in("dns")),
+            #[cfg(not(feature = "etcd"))]
+            Kind::Etcd { .. } => Err(not_built_in("etcd")),
         }
+    }
+
+    /// Makes a member of whoever calls, if members keep the list themselves
+    /// ([`has_registrations`](Self::has_registrations)); on the tokio runtime it is called on.
+    /// `ttl` is how long it stays in the list after it was last heard of, at least 2 s.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open); [`SourceError::Setting`] where members do not.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[cfg_attr(
+        not(feature = "etcd"),
+        expect(unused_variables, reason = "only etcd has registrations")
+    )]
+    pub fn register(
+        &self,
+        access: &Access,
+        member: &Member,
+        ttl: Duration,
+    ) -> Result<Registration, SourceError> {
+        match &self.0 {
+            #[cfg(feature = "etcd")]
+            Kind::Etcd { .. } => {
+                Ok(crate::etcd::register(self.etcd_settings(access)?, member, ttl))
+            }
+            #[cfg(not(feature = "etcd"))]
+            Kind::Etcd { .. } => Err(not_built_in("etcd")),
+            _ => Err(SourceError::Setting(format!("members cannot register in {self}"))),
+        }
+    }
+
+    #[cfg(feature = "etcd")]
+    fn etcd_settings(&self, access: &Access) -> Result<crate::EtcdSettings, SourceError> {
+        use nuthatch_transport::tls::ClientTls;
+
+        let Kind::Etcd { servers, prefix, tls } = &self.0 else {
+            return Err(SourceError::Setting(format!("{self} is not etcd")));
+        };
+        let mut settings = crate::EtcdSettings::new(servers.clone(), prefix);
+        if let Some((user, password)) = &access.login {
+            settings = settings.login(user, password);
+        }
+        if *tls {
+            let mut tls = ClientTls::builder();
+            if let Some(ca) = &access.ca {
+                tls = tls.roots(ca);
+            }
+            if let Some((chain, key)) = &access.identity {
+                tls = tls.identity(chain, key);
+            }
+            let tls = tls.build().map_err(|error| SourceError::Setting(error.to_string()))?;
+            settings = settings.tls(tls);
+        }
+        Ok(settings)
     }
 
     /// Whether it is asked over the network.
     pub fn is_remote(&self) -> bool {
         !matches!(self.0, Kind::Static(_))
     }
+
+    /// Whether it is DNS.
+    pub fn is_dns(&self) -> bool {
+        matches!(self.0, Kind::Dns { .. } | Kind::DnsSrv { .. })
+    }
+
+    /// Whether it is asked over TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.0, Kind::Etcd { tls: true, .. })
+    }
+
+    /// Whether members keep the list themselves, each by a registration of its own.
+    pub fn has_registrations(&self) -> bool {
+        matches!(self.0, Kind::Etcd { .. })
+    }
+}
+
+#[cfg(not(all(feature = "dns", feature = "etcd")))]
+fn not_built_in(feature: &str) -> SourceError {
+    SourceError::Setting(format!(
+        "{feature} is not built in (Cargo feature {feature}), so it is no source of members here"
+    ))
 }
 
 impl FromStr for SourceSpec {
     type Err = SourceError;
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
+        let wrong = |why: &str| SourceError::Setting(format!("'{text}': {why}"));
         if let Some(list) = text.strip_prefix("static:") {
             let list = list.replace('+', ",");
             Static::parse(&list)?;
             return Ok(Self(Kind::Static(list)));
         }
-        Err(SourceError::Setting(format!("'{text}' is no source of members")))
+        if let Some(name) = text.strip_prefix("dnssrv+") {
+            let is_name = !name.is_empty() && !name.contains([':', '/', ' ', ',', '+']);
+            let name = is_name.then(|| name.to_owned());
+            let name = name.ok_or_else(|| wrong("no name of a service, which has no port"))?;
+            return Ok(Self(Kind::DnsSrv { name }));
+        }
+        if let Some(rest) = text.strip_prefix("dns+") {
+            let (name, port) =
+                host_port(rest, Static::PORT).ok_or_else(|| wrong("no host:port"))?;
+            return Ok(Self(Kind::Dns { name, port }));
+        }
+        let (tls, rest) = match (text.strip_prefix("etcd://"), text.strip_prefix("etcds://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err(wrong("no source of members (static:, dns+, dnssrv+, etcd://)")),
+        };
+        if rest.contains('@') {
+            // It would be seen in lists of processes.
+            return Err(wrong("passwords have no place here"));
+        }
+        let (servers, prefix) = match rest.split_once('/') {
+            Some((servers, prefix)) => (servers, format!("/{}", prefix.trim_end_matches('/'))),
+            None => (rest, String::new()),
+        };
+        let prefix = if prefix.len() > 1 { prefix } else { ETCD_PREFIX.to_owned() };
+        let servers: Option<Vec<_>> =
+            servers.split([',', '+']).map(|server| host_port(server, ETCD_PORT)).collect();
+        let servers = servers.ok_or_else(|| wrong("no host[:port] of etcd"))?;
+        Ok(Self(Kind::Etcd { servers, prefix, tls }))
     }
 }
 
+/// Reads `host[:port]`, an IPv6 address in brackets.
+fn host_port(text: &str, default: u16) -> Option<(String, u16)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|port| *port != 0)?,
+        None => default,
+    };
+    let is_host = !host.is_empty() && !host.contains(['/', ' ', '|', ',', '+', '@']);
+    is_host.then(|| (host.to_owned(), port))
+}
+
 impl fmt::Display for SourceSpec {
-    /// As it was written, without passwords.
+    /// As it may be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host_port = |(host, port): &(String, u16)| {
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        };
         match &self.0 {
             Kind::Static(list) => write!(f, "static:{list}"),
+            Kind::Dns { name, port } => write!(f, "dns+{}", host_port(&(name.clone(), *port))),
+            Kind::DnsSrv { name } => write!(f, "dnssrv+{name}"),
+            Kind::Etcd { servers, prefix, tls } => {
+                let scheme = if *tls { "etcds" } else { "etcd" };
+                let servers: Vec<_> = servers.iter().map(host_port).collect();
+                write!(f, "{scheme}://{}{prefix}", servers.join(","))
+            }
         }
     }
 }
+
+/// etcd's port for clients.
+const ETCD_PORT: u16 = 2379;
+
+/// What stands before members' keys where nothing else is said.
+const ETCD_PREFIX: &str = "/nuthatch";
 
 #[cfg(test)]
 mod tests {
@@ -78,13 +308,47 @@ mod tests {
         let commas: SourceSpec = "static:5@a,b:1".parse().unwrap();
         let pluses: SourceSpec = "static:5@a+b:1".parse().unwrap();
         assert_eq!(commas, pluses);
-        assert_eq!(commas.to_string(), "static:5@a,b:1");
         assert!(!commas.is_remote());
     }
 
     #[test]
+    fn what_is_written_is_shown() {
+        for (text, shown) in [
+            ("static:5@a+b:1", "static:5@a,b:1"),
+            ("dns+cache.example", "dns+cache.example:11211"),
+            ("dns+cache.example:5", "dns+cache.example:5"),
+            ("dnssrv+_memcached._tcp.cache.example", "dnssrv+_memcached._tcp.cache.example"),
+            ("etcd://a", "etcd://a:2379/nuthatch"),
+            ("etcd://a:1+[::1]:2,c/some/prefix/", "etcd://a:1,[::1]:2,c:2379/some/prefix"),
+            ("etcds://a/", "etcds://a:2379/nuthatch"),
+        ] {
+            let spec: SourceSpec = text.parse().unwrap();
+            assert_eq!(spec.to_string(), shown);
+            assert_eq!(shown.parse::<SourceSpec>().unwrap(), spec);
+            assert_eq!(spec.is_remote(), !text.starts_with("static"));
+            assert_eq!(spec.is_tls(), text.starts_with("etcds"));
+        }
+    }
+
+    #[test]
     fn what_is_no_source_is_refused() {
-        for text in ["", "static", "static:", "static:a:b", "file:/x", "a:11211"] {
+        for text in [
+            "",
+            "static",
+            "static:",
+            "static:a:b",
+            "file:/x",
+            "a:11211",
+            "dns+",
+            "dns+:1",
+            "dns+a:0",
+            "dnssrv+",
+            "dnssrv+a:1",
+            "etcd://",
+            "etcd://a,/x",
+            "etcd://a:x/",
+            "etcd://u:p@a/x",
+        ] {
             assert!(text.parse::<SourceSpec>().is_err(), "{text}");
         }
     }

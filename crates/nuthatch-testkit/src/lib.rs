@@ -29,10 +29,12 @@ mod daemon;
 mod memory;
 mod pattern;
 mod play;
+mod services;
 mod transcript;
 
 // The public interface.
 pub use daemon::{Connection, Daemon, DaemonBuilder, StartError, find_program, version_of};
 pub use memory::Memory;
 pub use play::{Mismatch, Player, Split};
+pub use services::{Dns, Etcd};
 pub use transcript::{FormatError, Transcript, Version};

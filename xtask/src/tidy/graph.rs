@@ -91,6 +91,8 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("tokio-rustls", &[TRANSPORT]),
     ("rustls-native-certs", &[TRANSPORT]),
     ("sasl", &[TRANSPORT]),
+    ("hyper", &[DISCOVERY]),
+    ("hickory-resolver", &[DISCOVERY]),
     ("anyhow", &["xtask", "nuthatch-examples"]),
 ];
 

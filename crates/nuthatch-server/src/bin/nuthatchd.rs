@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuthatch_server::discovery::Limits;
+use nuthatch_server::discovery::{Access, Limits};
 use nuthatch_server::options::{
     self, DiscoveryOptions, Options, Parsed, Port, StoreOptions, TlsOptions, VerifyMode,
 };
@@ -549,7 +549,7 @@ fn discover(options: &DiscoveryOptions) -> Result<(Cluster, Option<ClusterThread
     let following = match &options.source {
         None => None,
         Some(source) => {
-            let source = source.open().map_err(Failure::usage)?;
+            let source = source.open(&Access::default()).map_err(Failure::usage)?;
             let mut limits = Limits::default();
             limits.grace = Duration::from_secs(options.grace_secs.into());
             Some(cluster.spawn_following(source, limits).map_err(Failure::system)?)

@@ -1,0 +1,191 @@
+//! A member's own key.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::{
+    sync::{oneshot, watch},
+    time::sleep,
+};
+
+use super::{
+    EtcdSettings, NODES, VERSION,
+    gateway::{Gateway, base64, bytes_of, number},
+    value_of,
+};
+use crate::{Member, Registration, SourceError, follow::jitter};
+
+/// Makes a member of whoever calls, on the tokio runtime it is called on, and keeps it one: by a
+/// lease of `ttl` (whole seconds, at least 2) that is kept alive, taken anew when it was lost. So a
+/// member that dies leaves when its lease has ended, and one that etcd has forgotten comes back.
+///
+/// Its key is that of its name and port; a key that is there already is taken over, because it is
+/// mostly that of the process before this one.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+pub fn register(settings: EtcdSettings, member: &Member, ttl: Duration) -> Registration {
+    let (name, port) = member.identity();
+    let prefix = settings.prefix.clone();
+    let (state, states) = watch::channel(Err("not yet".to_owned()));
+    let (leave, leaving) = oneshot::channel();
+    let holder = Holder {
+        key: format!("{prefix}{NODES}{name}:{port}"),
+        version: format!("{prefix}{VERSION}"),
+        value: value_of(member),
+        ttl: ttl.as_secs().max(2),
+        gateway: Gateway::new(settings),
+        lease: None,
+        reached: 0,
+    };
+    let task = tokio::spawn(holder.hold(state, leaving));
+    Registration::new(states, leave, task)
+}
+
+struct Holder {
+    gateway: Gateway,
+    key: String,
+    version: String,
+    value: String,
+    ttl: u64,
+    lease: Option<String>,
+    /// The highest version that this member has seen or made.
+    reached: u64,
+}
+
+impl Holder {
+    async fn hold(
+        mut self,
+        state: watch::Sender<Result<(), String>>,
+        leaving: oneshot::Receiver<()>,
+    ) {
+        let keep = async {
+            loop {
+                let kept = self.keep().await;
+                // Three times in the life of a lease; what fails is tried again sooner.
+                let pause = match &kept {
+                    Ok(()) => Duration::from_secs(self.ttl) / 3,
+                    Err(_) => jitter(RETRY_AFTER),
+                };
+                state.send_if_modified(|state| {
+                    let kept = kept.map_err(|error| error.to_string());
+                    let is_new = *state != kept;
+                    *state = kept;
+                    is_new
+                });
+                sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            () = keep => {}
+            said = leaving => {
+                if said.is_ok() {
+                    // Unsaid, it is known when the lease ends.
+                    let _ = self.leave().await;
+                }
+            }
+        }
+    }
+
+    /// Keeps the lease alive and sees that the key is there, or begins with a new one.
+    async fn keep(&mut self) -> Result<(), SourceError> {
+        if let Some(lease) = self.lease.clone() {
+            let answer = self.gateway.call("/v3/lease/keepalive", &json!({ "ID": lease })).await?;
+            if number(&answer["result"]["TTL"]) == 0 {
+                // It has ended: we were away for too long, or etcd is another one.
+                self.lease = None;
+            } else {
+                let answer = self.gateway.peek(&self.key.clone()).await?;
+                match answer["kvs"].get(0) {
+                    Some(pair) if number(&pair["lease"]) == number(&Value::from(lease)) => {
+                        return Ok(());
+                    }
+                    Some(_) => {
+                        return Err(SourceError::Refused(format!(
+                            "another one is registered as {}",
+                            self.key
+                        )));
+                    }
+                    // Somebody has removed it.
+                    None => {}
+                }
+            }
+        }
+        self.join().await
+    }
+
+    async fn join(&mut self) -> Result<(), SourceError> {
+        let lease = match self.lease.clone() {
+            Some(lease) => lease,
+            None => {
+                let ask = json!({ "TTL": self.ttl.to_string() });
+                let answer = self.gateway.call("/v3/lease/grant", &ask).await?;
+                let lease = answer["ID"].as_str().unwrap_or_default().to_owned();
+                if lease.is_empty() {
+                    return Err(SourceError::Answer("a lease without a number".to_owned()));
+                }
+                self.lease.insert(lease).clone()
+            }
+        };
+        let before = self.gateway.peek(&self.version.clone()).await?;
+        let version = before["kvs"].get(0).cloned().unwrap_or_default();
+        let (at, base) = (number(&version["mod_revision"]), base_of(&version));
+        let revision = number(&before["header"]["revision"]);
+        let mut puts = vec![put(&self.key, &self.value, Some(&lease))];
+        let mut compares = Vec::new();
+        if base.saturating_add(revision) < self.reached {
+            // The store was set back; versions must go on from where they were. Whoever is first
+            // writes, the others see that it is done.
+            let base = self.reached.to_string();
+            puts.push(put(&self.version, &base, None));
+            compares.push(json!({
+                "key": base64(&self.version), "target": "MOD", "result": "EQUAL",
+                "mod_revision": at.to_string(),
+            }));
+        }
+        let done = self
+            .gateway
+            .call("/v3/kv/txn", &json!({ "compare": compares, "success": puts }))
+            .await?;
+        if done["succeeded"] != true {
+            return Err(SourceError::Unreachable("somebody else was first".to_owned()));
+        }
+        let reached = base.saturating_add(number(&done["header"]["revision"]));
+        self.reached = self.reached.max(reached);
+        Ok(())
+    }
+
+    async fn leave(&mut self) -> Result<(), SourceError> {
+        let Some(lease) = self.lease.take() else { return Ok(()) };
+        let before = self.gateway.peek(&self.version.clone()).await?;
+        let base = before["kvs"].get(0).map_or(0, base_of).to_string();
+        let requests = [
+            json!({ "request_delete_range": { "key": base64(&self.key) } }),
+            put(&self.version, &base, None),
+        ];
+        // Not what somebody else has put there meanwhile.
+        let ours = json!({
+            "key": base64(&self.key), "target": "LEASE", "result": "EQUAL", "lease": lease,
+        });
+        let leave = json!({ "compare": [ours], "success": requests });
+        self.gateway.call("/v3/kv/txn", &leave).await?;
+        self.gateway.call("/v3/lease/revoke", &json!({ "ID": lease })).await?;
+        Ok(())
+    }
+}
+
+fn base_of(pair: &Value) -> u64 {
+    String::from_utf8_lossy(&bytes_of(&pair["value"])).trim().parse().unwrap_or(0)
+}
+
+fn put(key: &str, value: &str, lease: Option<&str>) -> Value {
+    let mut put = json!({ "key": base64(key), "value": base64(value) });
+    if let Some(lease) = lease {
+        put["lease"] = lease.into();
+    }
+    json!({ "request_put": put })
+}
+
+/// How long after a failure it is tried again, at most.
+const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -1,0 +1,49 @@
+//! Being a member by one's own doing.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+
+/// A member's place in a list that members keep themselves, for as long as this is there. Dropped
+/// without [`leave`](Self::leave), the place is lost when its lease ends.
+#[derive(Debug)]
+pub struct Registration {
+    state: watch::Receiver<Result<(), String>>,
+    leave: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Registration {
+    #[cfg(feature = "etcd")]
+    pub(crate) fn new(
+        state: watch::Receiver<Result<(), String>>,
+        leave: oneshot::Sender<()>,
+        task: JoinHandle<()>,
+    ) -> Self {
+        Self { state, leave: Some(leave), task }
+    }
+
+    /// Whether the place is held, and if not, why; to be watched.
+    pub fn state(&self) -> watch::Receiver<Result<(), String>> {
+        self.state.clone()
+    }
+
+    /// Gives the place up, so that all hear of it at once. What cannot be said within `patience`
+    /// is left to the end of the lease.
+    pub async fn leave(mut self, patience: Duration) {
+        if let Some(leave) = self.leave.take() {
+            // It may have ended.
+            let _ = leave.send(());
+        }
+        let _ = tokio::time::timeout(patience, &mut self.task).await;
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
