@@ -18,6 +18,7 @@ mod meta;
 mod node;
 mod options;
 pub mod route;
+pub mod values;
 mod wire;
 
 // The public interface.
