@@ -10,11 +10,16 @@ use crate::run;
 /// lock file.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let Some((name, rest)) = args.split_first() else {
-        bail!("usage: cargo xtask bench store [mode] [args]");
+        bail!("usage: cargo xtask bench store|tls [args]");
     };
+    if name == "tls" {
+        // It compares what is ours with itself, and needs nothing that the workspace has not.
+        let program = ["run", "--release", "-p", "nuthatch-examples", "--bin", "tls_cost", "--"];
+        return run::done(run::cargo().args(program).args(rest));
+    }
     let folder = run::root().join(format!("crates/nuthatch-{name}/bench"));
     if !folder.exists() {
-        bail!("no benchmark {name:?}; there is `store`");
+        bail!("no benchmark {name:?}; there are `store` and `tls`");
     }
     run::done(
         run::cargo()
@@ -33,6 +38,6 @@ mod tests {
     fn a_benchmark_must_be_named_and_exist() {
         assert!(run(&[]).unwrap_err().to_string().starts_with("usage:"));
         let error = run(&["moon".to_owned()]).unwrap_err();
-        assert_eq!(error.to_string(), "no benchmark \"moon\"; there is `store`");
+        assert_eq!(error.to_string(), "no benchmark \"moon\"; there are `store` and `tls`");
     }
 }

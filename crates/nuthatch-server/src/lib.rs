@@ -39,6 +39,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certs;
 mod cluster;
 mod connection;
 mod conns;
@@ -62,6 +63,7 @@ pub mod compatibility {}
 pub mod command_line {}
 
 // The public interface.
+pub use certs::CertWatcher;
 pub use cluster::{Cluster, ClusterRules, ClusterThread, MIRROR_KEY};
 pub use conns::{CloseReason, Conn, ConnObserver, ConnState};
 pub use counters::{ServerStats, Telemetry};

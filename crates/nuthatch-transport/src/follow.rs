@@ -74,7 +74,7 @@ struct State<T> {
 
 /// What tells one content of a file from another without reading it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     len: u64,
@@ -182,7 +182,7 @@ impl<T> State<T> {
 }
 
 impl Stamp {
-    fn of(about: &fs::Metadata) -> Self {
+    pub(crate) fn of(about: &fs::Metadata) -> Self {
         Self {
             device: about.dev(),
             inode: about.ino(),

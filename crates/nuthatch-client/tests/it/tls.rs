@@ -20,11 +20,13 @@ fn calls_go_over_tls_to_whom_the_certificate_names() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = bound.into_listener().unwrap();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(async move {
             loop {
                 let plain = listener.accept().await.unwrap().into_stream().unwrap();
                 // A client that does not believe the certificate goes.
                 let Ok(mut stream) = server.accept(plain, ClientAuth::None).await else { continue };
+                tell.send(stream.tls().unwrap().is_resumed()).unwrap();
                 let mut asked = [0; 9];
                 assert_eq!(stream.read(&mut asked).await.unwrap(), 9);
                 assert_eq!(&asked, b"version\r\n");
@@ -34,9 +36,13 @@ fn calls_go_over_tls_to_whom_the_certificate_names() {
         let address = address.to_string();
         let tls = ClientTls::builder().roots(&cert);
         let named = tls.clone().server_name("cache.example").build().unwrap();
-        let cache =
-            Client::builder().protocol(Protocol::Text).tls(named).connect(&address).await.unwrap();
-        assert_eq!(cache.version().await.unwrap(), "1.2.3");
+        // Who comes back with the same settings goes on with its session.
+        for is_resumed in [false, true] {
+            let client = Client::builder().protocol(Protocol::Text).tls(named.clone());
+            let cache = client.connect(&address).await.unwrap();
+            assert_eq!(cache.version().await.unwrap(), "1.2.3");
+            assert_eq!(told.recv().await, Some(is_resumed));
+        }
         // The address itself is not in the certificate.
         let error = Client::builder()
             .protocol(Protocol::Text)

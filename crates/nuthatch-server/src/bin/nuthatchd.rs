@@ -26,8 +26,8 @@ use nuthatch_server::transport::{
     bind, bind_udp, has_inherited, inherited,
 };
 use nuthatch_server::{
-    Cluster, ClusterRules, ClusterThread, End, Engine, Logger, Login, Server, Telemetry, log,
-    passwd,
+    CertWatcher, Cluster, ClusterRules, ClusterThread, End, Engine, Logger, Login, Server,
+    Telemetry, log, passwd,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -202,6 +202,12 @@ fn run(options: Options) -> Result<u8, Failure> {
         server = server.tls(tls.clone(), options.tls.verify_mode.client_auth());
     }
     let server = server.build();
+    let _watcher = match &tls {
+        Some(tls) if options.tls.watch_certs => {
+            Some(CertWatcher::spawn(tls, server.telemetry()).map_err(Failure::system)?)
+        }
+        _ => None,
+    };
     let _pidfile = match &options.pidfile {
         Some(path) => write_pidfile(path),
         None => None,
@@ -213,7 +219,9 @@ fn run(options: Options) -> Result<u8, Failure> {
     let reads_again = passwords.is_some() || tls.is_some();
     let keep = options
         .drop_privileges
-        .then(|| Keep::NOTHING.reading(reads_again).following(options.sasl))
+        .then(|| {
+            Keep::NOTHING.reading(reads_again).following(options.sasl || options.tls.watch_certs)
+        })
         .map(|keep| keep.removing(options.pidfile.is_some()));
     let discovery = options.discovery.clone();
     let mut engine = Engine::builder()

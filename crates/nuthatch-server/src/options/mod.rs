@@ -328,6 +328,8 @@ pub struct TlsOptions {
     pub session_cache: bool,
     /// `-o ssl_min_version`: the oldest version that is spoken.
     pub min_version: MinVersion,
+    /// `-o ssl_watch_certs`: the files are read again when they change.
+    pub watch_certs: bool,
 }
 
 impl Default for TlsOptions {
@@ -343,6 +345,7 @@ impl Default for TlsOptions {
             wbuf_bytes: SSL_WBUF_BYTES_DEFAULT,
             session_cache: false,
             min_version: MinVersion::Tls12,
+            watch_certs: false,
         }
     }
 }

@@ -492,7 +492,7 @@ fn paths_need_not_be_utf_8() {
 fn tls_words() {
     let options =
         run("-Z -o ssl_chain_cert=a,ssl_key=b,ssl_ca_cert=c,ssl_verify_mode=3,ssl_keyformat=2 \
-         -o ssl_ciphers=HIGH,ssl_wbuf_size=64,ssl_session_cache,ssl_min_version=3")
+         -o ssl_ciphers=HIGH,ssl_wbuf_size=64,ssl_session_cache,ssl_min_version=3,ssl_watch_certs")
         .unwrap();
     let expected = TlsOptions {
         enabled: true,
@@ -505,6 +505,7 @@ fn tls_words() {
         wbuf_bytes: 64 << 10,
         session_cache: true,
         min_version: MinVersion::Tls13,
+        watch_certs: true,
     };
     assert_eq!(options.tls, expected);
     assert_eq!(options.tls.verify_mode.as_setting(), 7);

@@ -679,6 +679,16 @@ pub(super) const WORDS: &[Word] = &[
         }),
     },
     Word {
+        name: "ssl_watch_certs",
+        doc: "read certificates, key and CA's again when their files change\n\
+              (ours, not memcached's)",
+        more: "Looks at the files of `ssl_chain_cert`, `ssl_key` and `ssl_ca_cert` every second, and \
+               reads them again when one has changed, or a symbolic link to it, and a second has passed \
+               since. Where one is broken, all stay as they were, and standard error is told once.",
+        default: None,
+        action: WordAction::Set(|draft| draft.options.tls.watch_certs = true),
+    },
+    Word {
         name: "modern",
         doc: "the defaults of the next major version; currently the same",
         more: "",

@@ -14,7 +14,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use nuthatch_server::transport::{ConnectAddr, Stream, tls::ClientTls};
+use nuthatch_server::{
+    process::privileges,
+    transport::{ConnectAddr, Stream, tls::ClientTls},
+};
 use nuthatch_testkit::{Daemon, find_program};
 use tempfile::TempDir;
 
@@ -442,4 +445,27 @@ fn who_has_been_let_in_and_says_nothing_is_let_go_too() {
     assert_eq!(heard, b"VERSION 1.6.45\r\n", "and then the end");
     let stats = identity.text(port, "stats\r\nquit\r\n");
     assert_eq!(figure(&stats, "idle_kicks").as_deref(), Some("1"));
+}
+
+#[test]
+fn certificates_are_read_again_when_they_change() {
+    let identity = Identity::new();
+    for more in [&["-o", "ssl_watch_certs"][..], &["-o", "ssl_watch_certs,drop_privileges"]] {
+        if more[1].contains("drop_privileges") && !privileges::IS_SUPPORTED {
+            continue;
+        }
+        let daemon = identity.start(more);
+        let port = daemon.port().unwrap();
+        let shown = || identity.hear(port, b"quit\r\n").map(|(_, certificate)| certificate);
+        let first = shown().unwrap();
+        identity.renew();
+        eventually("the new one is shown", || shown().is_ok_and(|second| second != first));
+
+        let key = fs::read(identity.path("key.pem")).unwrap();
+        fs::write(identity.path("key.pem"), "nothing").unwrap();
+        eventually("what is broken is told", || daemon.stderr().contains("Could not reload TLS"));
+        assert!(shown().is_ok(), "what was there stays");
+        fs::write(identity.path("key.pem"), key).unwrap();
+        assert_eq!(daemon.stderr().matches("Could not reload TLS").count(), 1);
+    }
 }

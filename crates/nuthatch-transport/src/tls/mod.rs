@@ -10,7 +10,8 @@
 //!
 //! The server is set up as memcached is: a chain of certificates and a key, from files, and who
 //! among the clients must show a certificate ([`ClientAuth`]). The files can be read again while it
-//! serves; what is broken is refused as a whole, and what was there before stays.
+//! serves, when it is told to or when they change ([`CertWatch`]); what is broken is refused as a
+//! whole, and what was there before stays.
 //!
 //! A client verifies the server by the machine's own roots, or by a certificate file; by the name it
 //! connects to, or by one given. What switches that off is called `danger_…`.
@@ -72,6 +73,7 @@ mod files;
 mod server;
 mod session;
 mod verify;
+mod watch;
 
 use std::{path::Path, sync::Arc};
 
@@ -84,6 +86,7 @@ use rustls::{
 pub use client::{ClientTls, ClientTlsBuilder};
 pub use server::{HandshakeError, ServerTls, ServerTlsBuilder};
 pub use session::TlsInfo;
+pub use watch::CertWatch;
 
 pub(crate) use session::Session;
 

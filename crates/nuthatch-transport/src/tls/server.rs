@@ -1,7 +1,7 @@
 //! The server's side: what it shows, whom it asks for what, and reading it all again.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,8 +20,9 @@ use super::{
     ClientAuth, KeyFormat, MinVersion, Session, TlsError, ciphers,
     crowd::{Crowd, PLACES_DEFAULT, TIME_DEFAULT},
     files, provider, verify,
+    watch::Stamps,
 };
-use crate::Stream;
+use crate::{Stream, follow::Stamp};
 
 /// How many sessions the cache keeps for each of the three demands on clients; the oldest go first.
 /// They take about half a KiB each.
@@ -117,12 +118,20 @@ impl ServerTlsBuilder {
     ///
     /// [`TlsError`] says which file, or which list, and what is wrong with it.
     pub fn load(self) -> Result<ServerTls, TlsError> {
+        // Before they are read: what changes meanwhile looks changed.
+        let stamps = self.stamps();
         let configs = self.configs()?;
         Ok(ServerTls(Arc::new(Inner {
             crowd: Crowd::new(self.handshakes),
             settings: self,
-            configs: RwLock::new(configs),
+            configs: RwLock::new((configs, stamps)),
         })))
+    }
+
+    /// What the files are like: the chain, the key, the authorities.
+    fn stamps(&self) -> Stamps {
+        [Some(&self.chain), self.key.as_ref(), self.authorities.as_ref()]
+            .map(|file| Some(Stamp::of(&fs::metadata(file?).ok()?)))
     }
 
     fn configs(&self) -> Result<Configs, TlsError> {
@@ -172,7 +181,8 @@ pub struct ServerTls(Arc<Inner>);
 
 struct Inner {
     settings: ServerTlsBuilder,
-    configs: RwLock<Configs>,
+    /// What the files said, and what they were like.
+    configs: RwLock<(Configs, Stamps)>,
     crowd: Crowd,
 }
 
@@ -210,8 +220,9 @@ impl ServerTls {
     ///
     /// [`TlsError`] says which file, and what is wrong with it.
     pub fn reload(&self) -> Result<(), TlsError> {
+        let stamps = self.0.settings.stamps();
         let configs = self.0.settings.configs()?;
-        *self.0.configs.write() = configs;
+        *self.0.configs.write() = (configs, stamps);
         Ok(())
     }
 
@@ -255,7 +266,7 @@ impl ServerTls {
         newcomer.turn(socket.readable()).await.map_err(HandshakeError)?;
         let _place = newcomer.place().await;
         let config = {
-            let configs = self.0.configs.read();
+            let (configs, _) = &*self.0.configs.read();
             Arc::clone(match auth {
                 ClientAuth::None => &configs.none,
                 ClientAuth::Request => &configs.request,
@@ -272,6 +283,16 @@ impl ServerTls {
     /// How many handshakes are under way, those of clients that have sent nothing yet included.
     pub fn n_handshakes(&self) -> usize {
         self.0.crowd.len()
+    }
+
+    /// What the files are like.
+    pub(super) fn stamps(&self) -> Stamps {
+        self.0.settings.stamps()
+    }
+
+    /// What they were like when they were read.
+    pub(super) fn loaded_stamps(&self) -> Stamps {
+        self.0.configs.read().1
     }
 
     /// The file of the chain.
