@@ -1,7 +1,7 @@
 //! Any frames of the binary protocol, cut in any way, are answered as in one piece, and nothing
 //! panics.
 //!
-//! The first sixteen bytes say how to cut. Then each request is six bytes: what its header says of
+//! The first sixteen bytes say how to cut, and whether a login is asked for. Then each request is six bytes: what its header says of
 //! itself, mostly the truth; what is left over is sent as it is.
 
 #![no_main]
@@ -17,7 +17,8 @@ mod model;
 mod rig;
 
 use model::Model;
-use rig::{Cuts, run};
+use nuthatch_proto::Session;
+use rig::{Cuts, run_session};
 
 fn frame(spec: [u8; 6], out: &mut Vec<u8>) {
     let [opcode, lead, key, value, cas, lie] = spec;
@@ -28,12 +29,13 @@ fn frame(spec: [u8; 6], out: &mut Vec<u8>) {
         _ => 0,
     };
     let extras = vec![if lead & 1 == 0 { 0 } else { 0xff }; extras_len];
-    let key: &[u8] = match key % 8 {
+    let key: &[u8] = match key % 9 {
         0 => b"",
         1..4 => b"a",
         4 => b"b c",
         5 => b"late1",
         6 => b"runs-out",
+        7 => b"LATE",
         _ => &[b'k'; 260],
     };
     let value_len = match value {
@@ -63,6 +65,9 @@ fn frame(spec: [u8; 6], out: &mut Vec<u8>) {
     out.extend_from_slice(&header.to_bytes());
     out.extend_from_slice(&extras);
     out.extend_from_slice(key);
+    if key == b"LATE" && value_len == 6 {
+        return out.extend_from_slice(b"secret");
+    }
     out.resize(out.len() + value_len, b'7');
 }
 
@@ -87,8 +92,9 @@ fuzz_target!(|data: &[u8]| {
         late_every: usize::from(how[14] % 8) + 1,
     };
     let (mut whole, mut cut) = (Model::default(), Model::default());
-    let expected = run(&mut whole, &input, &Cuts::none());
-    let got = run(&mut cut, &input, &cuts);
+    let session = || if how[15] < 128 { Session::new() } else { Session::with_login() };
+    let expected = run_session(session(), &mut whole, &input, &Cuts::none());
+    let got = run_session(session(), &mut cut, &input, &cuts);
     assert_eq!(got.output.escape_ascii().to_string(), expected.output.escape_ascii().to_string());
     assert_eq!(got.end, expected.end);
 });

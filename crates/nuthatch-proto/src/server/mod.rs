@@ -210,7 +210,7 @@ enum State<S> {
     Line,
     /// Part of a value that goes to a place the handler gave.
     Body(Box<Body<S>>),
-    /// Something to be skipped; then `line` is the answer.
+    /// A value and its line end, `left` bytes in all, to be skipped; then `line` is the answer.
     Swallow { left: usize, line: &'static str, noreply: bool },
     /// The rest of a frame that is refused.
     Skip(Skip),
@@ -643,15 +643,20 @@ impl<H: Handler> Session<H> {
             State::Body(_) => self.step_body(handler, scratch),
             State::Skip(_) => self.step_skip(),
             State::Swallow { left, line, noreply } => {
-                let n = (*left).min(self.end - self.start);
+                let n = left.saturating_sub(CRLF.len()).min(self.end - self.start);
                 *left -= n;
-                if *left > 0 {
-                    self.consume(n);
+                let (left, line, noreply) = (*left, *line, *noreply);
+                self.consume(n);
+                let Some(end) = self.recv[self.start..self.end].get(..CRLF.len()) else {
+                    return Step::Starved;
+                };
+                if left > CRLF.len() {
                     return Step::Starved;
                 }
-                let (line, noreply) = (*line, *noreply);
-                self.state = State::Line;
-                self.consume(n);
+                // A value that does not end where it should is as bad as one that was taken.
+                self.state = if end == CRLF { State::Line } else { State::Closing };
+                self.is_end_wanted |= end != CRLF;
+                self.consume(CRLF.len());
                 self.error(line, noreply);
                 Step::Done
             }

@@ -2,9 +2,11 @@
 
 use proptest::prelude::*;
 
-use crate::frames::Ask;
+use nuthatch_proto::{Session, Want};
+
+use crate::frames::{Ask, get, readable};
 use crate::model::Model;
-use crate::rig::{Cuts, run};
+use crate::rig::{Cuts, run, run_session};
 
 /// Sizes of reads or writes, small ones mostly.
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
@@ -82,6 +84,69 @@ fn command() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// What clients of a server do that asks for logins.
+#[derive(Clone, Copy, Debug)]
+enum Login {
+    List,
+    /// Answered late, with yes or no.
+    Late(bool),
+    /// Answered by a challenge.
+    Begin,
+    Step(bool),
+    /// By a mechanism whose name is too long, and with data that are.
+    Long,
+    Large,
+    Version,
+    /// What only who has logged in may ask.
+    Noop,
+}
+
+fn login() -> impl Strategy<Value = Login> {
+    prop_oneof![
+        1 => Just(Login::List),
+        3 => any::<bool>().prop_map(Login::Late),
+        1 => Just(Login::Begin),
+        1 => any::<bool>().prop_map(Login::Step),
+        1 => Just(Login::Long),
+        1 => Just(Login::Large),
+        1 => Just(Login::Version),
+        6 => Just(Login::Noop),
+    ]
+}
+
+impl Login {
+    fn ask(self) -> Ask {
+        let word = |is_right| if is_right { "secret" } else { "wrong" };
+        match self {
+            Self::List => Ask::new(0x20),
+            Self::Late(is_right) => get(0x21, "LATE").value(word(is_right)),
+            Self::Begin => get(0x21, "SHARED").value("who"),
+            Self::Step(is_right) => get(0x22, "SHARED").value(word(is_right)),
+            Self::Long => get(0x21, &"L".repeat(33)).value("secret"),
+            Self::Large => get(0x21, "LATE").value("d".repeat(17_000)),
+            Self::Version => Ask::new(0x0b),
+            Self::Noop => Ask::new(0x0a),
+        }
+    }
+
+    /// What must be answered, and whether the client has logged in after it.
+    fn answer(self, is_in: bool) -> (&'static str, bool) {
+        match self {
+            Self::List => ("20 0 'SHARED'", false),
+            Self::Late(true) => ("21 0 'Authenticated'", true),
+            Self::Late(false) => ("21 20 'Auth failure.'", false),
+            Self::Begin => ("21 21 'what?'", false),
+            Self::Step(true) => ("22 0 'Authenticated'", true),
+            Self::Step(false) => ("22 20 'Auth failure.'", false),
+            Self::Long => ("21 4 'Invalid arguments'", is_in),
+            Self::Large => ("21 82 'Out of memory'", is_in),
+            Self::Version => ("0b 0 'model'", is_in),
+            Self::Noop if is_in => ("0a 0", true),
+            Self::Noop => ("0a 20 'Auth failure.'", false),
+        }
+    }
+}
+
 /// A binary request, mostly with the extras that its opcode has.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let opcode = prop_oneof![12 => 0u8..0x26, 1 => any::<u8>()];
@@ -156,6 +221,27 @@ proptest! {
             expected.output.escape_ascii().to_string()
         );
         prop_assert_eq!(got.end, expected.end);
+    }
+
+    #[test]
+    fn who_has_not_logged_in_is_not_served(
+        asked in proptest::collection::vec(login(), 1..30),
+        cuts in cuts(),
+    ) {
+        let (mut expected, mut is_in, mut end) = (Vec::new(), false, Want::Read);
+        for one in &asked {
+            let (answer, is_in_now) = one.answer(is_in);
+            expected.push(answer);
+            if matches!(one, Login::Noop) && !is_in {
+                end = Want::Close;
+                break;
+            }
+            is_in = is_in_now;
+        }
+        let input: Vec<u8> = asked.iter().flat_map(|one| one.ask().bytes()).collect();
+        let got = run_session(Session::with_login(), &mut Model::default(), &input, &cuts);
+        prop_assert_eq!(readable(&got.output), expected);
+        prop_assert_eq!(got.end, end);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    fn new(opcode: u8) -> Self {
+    pub(crate) fn new(opcode: u8) -> Self {
         Self { opcode, opaque: 0x0102_0304, ..Self::default() }
     }
 
@@ -27,7 +27,7 @@ impl Ask {
         self
     }
 
-    fn value(mut self, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn value(mut self, value: impl AsRef<[u8]>) -> Self {
         self.value = value.as_ref().to_vec();
         self
     }
@@ -61,7 +61,7 @@ impl Ask {
     }
 }
 
-fn get(opcode: u8, key: &str) -> Ask {
+pub(crate) fn get(opcode: u8, key: &str) -> Ask {
     Ask::new(opcode).key(key)
 }
 
@@ -80,7 +80,7 @@ fn config(opcode: u8, payload: &str) -> Ask {
 
 /// The answers in a readable form: the opcode, the status, the CAS number if there is one, and
 /// what is in the body.
-fn readable(mut output: &[u8]) -> Vec<String> {
+pub(crate) fn readable(mut output: &[u8]) -> Vec<String> {
     let mut answers = Vec::new();
     while let Some((header, rest)) = output.split_first_chunk::<HEADER_LEN>() {
         let header = Header::from_bytes(header);

@@ -172,14 +172,12 @@ fn large_values_go_to_a_place_and_small_ones_do_not() {
 #[test]
 fn what_is_too_large_is_swallowed_and_answered_alike_on_both_paths() {
     let body = "x".repeat(TOO_LARGE);
-    let input =
-        format!("set a 0 0 {TOO_LARGE}\r\n{body}\r\nms a {TOO_LARGE} q\r\n{body}zz\r\nmn\r\n");
-    let too_large = "SERVER_ERROR object too large for cache\r\n";
-    assert_eq!(
-        answer(input),
-        format!("{too_large}{too_large}\r\nMN\r\n")
-            .replace("\r\n\r\n", "\r\nCLIENT_ERROR bad command line format\r\n")
+    let input = format!(
+        "set a 0 0 {TOO_LARGE}\r\n{body}\r\nms a {TOO_LARGE} q\r\n{body}\r\nmn\r\n\
+         ms a {TOO_LARGE} q\r\n{body}zz\r\nmn\r\n"
     );
+    let too_large = "SERVER_ERROR object too large for cache\r\n";
+    assert_eq!(answer(input), format!("{too_large}{too_large}MN\r\n{too_large}(close)"));
 }
 
 #[test]
@@ -285,6 +283,17 @@ fn an_idle_session_is_small_and_holds_no_buffers() {
     assert!(session.is_idle());
     assert!(session.detach().is_some());
     assert!(session.detach().is_none(), "they are gone");
+}
+
+#[test]
+fn a_refused_value_with_another_end_ends_it() {
+    let input = format!("set a 0 0 40000\r\n{}\r\n\nversion\r\n", "v".repeat(39_999));
+    for n in [1, 7, 5000, usize::MAX] {
+        let run = run(&mut Model::default(), input.as_bytes(), &Cuts::every(n));
+        let output = String::from_utf8(run.output).unwrap();
+        assert_eq!(output, "SERVER_ERROR object too large for cache\r\n", "{n}");
+        assert_eq!(run.end, Want::Close, "{n}");
+    }
 }
 
 #[test]

@@ -13,13 +13,14 @@ use parking_lot::{Condvar, Mutex};
 use super::failures::Failures;
 use super::{Attempt, Source, Tried};
 
-/// How many logins may wait, all in all; a connection has one at a time. Each keeps what its client
-/// sent, 8 KiB at most.
+/// How many logins may wait for their turn; a connection has one at a time. Each keeps what its
+/// client sent, 8 KiB at most. When there are more, the address with the most of them loses one.
 const WAITING_MAX: usize = 4096;
 
-/// How many attempts from one address may wait because of earlier failures. What comes beyond them
-/// is refused unchecked.
+/// How many attempts from one address may wait because of earlier failures, and how many of all
+/// addresses. What comes beyond them is refused unchecked, and takes no turn from anybody.
 pub(super) const HELD_MAX: u32 = 32;
+const HELD_MAX_IN_ALL: usize = 2048;
 
 /// The most threads, and how many cores each is for: whatever is tried, most of the machine goes on
 /// serving. (One thread hashes some hundred passwords a second.)
@@ -69,14 +70,17 @@ impl Pool {
     ) {
         let attempt = Box::new(attempt);
         let mut state = self.inner.state.lock();
-        let is_full = state.ready.len + state.held.len() >= WAITING_MAX;
-        if is_full || !self.has_thread(&mut state) {
+        if !self.has_thread(&mut state) {
             drop(state);
             return attempt.refuse();
         }
         state.ready.push(Waiting { source, n_failures, attempt });
+        let too_many = state.ready.take_too_many();
         drop(state);
         self.inner.changed.notify_one();
+        if let Some(waiting) = too_many {
+            waiting.attempt.refuse();
+        }
     }
 
     /// Notes a failure that showed without any work.
@@ -185,11 +189,11 @@ impl State {
             if wait.is_zero() {
                 return Next::wanted(waiting);
             }
-            let n_held = self.n_held_of.entry(waiting.source).or_default();
-            if *n_held >= HELD_MAX {
+            let n_held = self.n_held_of.get(&waiting.source).copied().unwrap_or(0);
+            if n_held >= HELD_MAX || self.held.len() >= HELD_MAX_IN_ALL {
                 return Next::Refuse(waiting.attempt);
             }
-            *n_held += 1;
+            self.n_held_of.insert(waiting.source, n_held + 1);
             self.n_holds += 1;
             self.held.push(Held { until: now + wait, number: self.n_holds, waiting });
         }
@@ -261,6 +265,22 @@ impl Turns {
         }
         of_source.push_back(waiting);
         self.len += 1;
+    }
+
+    /// If there are too many, the last one of the address with the most.
+    fn take_too_many(&mut self) -> Option<Waiting> {
+        if self.len <= WAITING_MAX {
+            return None;
+        }
+        let source = *self.by_source.iter().max_by_key(|(_, of_source)| of_source.len())?.0;
+        let of_source = self.by_source.get_mut(&source)?;
+        let waiting = of_source.pop_back();
+        if of_source.is_empty() {
+            self.by_source.remove(&source);
+            self.turns.retain(|turn| *turn != source);
+        }
+        self.len -= usize::from(waiting.is_some());
+        waiting
     }
 
     fn pop(&mut self) -> Option<Waiting> {

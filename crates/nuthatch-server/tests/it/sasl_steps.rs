@@ -16,6 +16,7 @@ use nuthatch_testkit::{Connection, Daemon, find_program};
 use tempfile::TempDir;
 
 use crate::support::{NUTHATCHD, skip};
+use crate::tls::{Identity, hear_plain};
 
 const LIST: u8 = 0x20;
 const AUTH: u8 = 0x21;
@@ -600,4 +601,43 @@ fn nobody_is_let_in_where_nothing_is_configured() {
         play(&daemon, &[frame(AUTH, "ANONYMOUS", "me"), plain("\0a\0b")])[..2],
         [FAILURE, FAILURE]
     );
+}
+
+#[test]
+fn every_listener_asks_with_tls_and_without() {
+    let (users, identity) = (Users::in_file("plain"), Identity::new());
+    let words = format!("{},ssl_ca_cert={}", identity.words(), identity.path("cert.pem").display());
+    let list = "notls:127.0.0.1:-1,mtls:127.0.0.1:-1";
+    let daemon = users.start(&["-Z", "-o", &words, "-l", list]);
+    let log = daemon.stderr();
+    let ports = log.lines().filter_map(|line| line.strip_prefix("nuthatchd: listening on tcp:"));
+    let ports: Vec<u16> = ports.map(|at| at.rsplit(':').next().unwrap().parse().unwrap()).collect();
+    let [over_tls, in_clear, mutual] = ports[..] else { panic!("three ports: {log}") };
+
+    let quit = frame(0x07, "", "");
+    let logged_in = [plain(SAMMY), set("k", "v"), quit.clone()].concat();
+    let stranger = [set("k", "v"), quit].concat();
+    let statuses = |mut heard: &[u8]| -> Vec<u16> {
+        std::iter::from_fn(|| hear(&mut heard)).map(|(_, status, _)| status).collect()
+    };
+    assert_eq!(statuses(&hear_plain(in_clear, &stranger)), [0x20]);
+    assert_eq!(statuses(&hear_plain(in_clear, &logged_in)), [0, 0, 0]);
+    assert_eq!(statuses(&identity.hear(over_tls, &stranger).unwrap().0), [0x20]);
+    assert_eq!(statuses(&identity.hear(over_tls, &logged_in).unwrap().0), [0, 0, 0]);
+    // A password does not make up for what TLS asks: neither in clear, nor without a certificate.
+    for said in [&logged_in, &stranger] {
+        for port in [over_tls, mutual] {
+            assert!(!hear_plain(port, said).starts_with(&[0x81]));
+        }
+        let heard = identity.hear(mutual, said);
+        assert!(heard.is_err() || heard.is_ok_and(|(heard, _)| heard.is_empty()));
+    }
+    // Nothing of that counts as a login, and only two have stored.
+    let ask = [plain(SAMMY), frame(0x10, "", ""), frame(0x07, "", "")].concat();
+    let (heard, _) = identity.hear(over_tls, &ask).unwrap();
+    let mut heard = &heard[..];
+    let stats: Vec<_> = std::iter::from_fn(|| hear(&mut heard)).map(|(.., body)| body).collect();
+    for figure in ["cmd_set2", "auth_cmds3", "auth_errors0"] {
+        assert!(stats.iter().any(|body| *body == figure.as_bytes()), "{figure}");
+    }
 }

@@ -58,7 +58,7 @@ impl Identity {
 
     /// What a client hears who says all of this and then listens to the end; and by which
     /// certificate it knows the server.
-    fn hear(&self, port: u16, said: &[u8]) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn hear(&self, port: u16, said: &[u8]) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
         let client = ClientTls::builder()
             .roots(self.path("cert.pem"))
             .server_name("cache.example")
@@ -93,7 +93,7 @@ fn figure(text: &str, name: &str) -> Option<String> {
 }
 
 /// What somebody hears who does not speak TLS; an error is the end too.
-fn hear_plain(port: u16, said: &[u8]) -> Vec<u8> {
+pub(crate) fn hear_plain(port: u16, said: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(said).unwrap();

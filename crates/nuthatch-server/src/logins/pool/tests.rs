@@ -168,9 +168,31 @@ fn only_so_many_wait() {
         // As if a thread were there, and busy.
         state.n_threads = pool.threads_max;
     }
-    for number in 0..=u32::try_from(WAITING_MAX).unwrap() {
-        pool.try_later(source(number), 0, rig.attempt(number, Tried::Unknown));
+    let max = u32::try_from(WAITING_MAX).unwrap();
+    for number in 0..=max {
+        pool.try_later(source(1), 0, rig.attempt(number, Tried::Unknown));
     }
-    let last = u32::try_from(WAITING_MAX).unwrap();
-    assert_eq!(rig.heard.try_iter().collect::<Vec<_>>(), [Heard::Refused(last)]);
+    assert_eq!(rig.heard.try_iter().collect::<Vec<_>>(), [Heard::Refused(max)]);
+    // Another one takes the place of the last of those who have many.
+    pool.try_later(source(2), 0, rig.attempt(9999, Tried::Unknown));
+    assert_eq!(rig.heard.try_iter().collect::<Vec<_>>(), [Heard::Refused(max - 1)]);
+    let mut state = pool.inner.state.lock();
+    let next = [state.ready.pop(), state.ready.pop()].map(|one| one.unwrap().source);
+    assert_eq!((next, state.ready.len), ([source(1), source(2)], WAITING_MAX - 2));
+}
+
+#[test]
+fn who_is_held_takes_no_place_from_others() {
+    let mut rig = Rig::new();
+    // Each from an address of its own, on connections that have failed.
+    let many = u32::try_from(HELD_MAX_IN_ALL).unwrap();
+    for number in 0..many + 5 {
+        rig.push(number, 9, rig.attempt(number, Tried::Unknown));
+    }
+    assert_eq!(rig.run(), (many..many + 5).map(Heard::Refused).collect::<Vec<_>>());
+    rig.push(many, 0, rig.attempt(9999, Tried::Unknown));
+    assert_eq!(rig.run(), [Heard::Checked(9999)]);
+    rig.now += WAIT_MAX;
+    assert_eq!(rig.run().len(), HELD_MAX_IN_ALL);
+    assert!(rig.state.n_held_of.is_empty(), "nothing is left of them");
 }
