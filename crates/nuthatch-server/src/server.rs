@@ -36,6 +36,11 @@ use crate::{ConnObserver, End, Stop, Telemetry, udp};
 /// What a client above the limit is told before it is closed.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
+/// The same for a client that expects TLS: a record with a fatal alert, `internal_error`. Closed
+/// without a word, it would find that out when it writes, and a program that has not asked
+/// otherwise is ended by that (SIGPIPE).
+const TOO_MANY_TLS: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
+
 /// How long accepting waits after the system had no descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
@@ -504,10 +509,7 @@ impl Dealer {
         let telemetry = &self.telemetry;
         if self.is_fast && self.is_full() {
             telemetry.rejected_connections.fetch_add(1, Relaxed);
-            // Words are no good to who expects TLS.
-            if terms.tls.is_none() {
-                accepted.refuse(TOO_MANY);
-            }
+            accepted.refuse(if terms.tls.is_some() { TOO_MANY_TLS } else { TOO_MANY });
             return;
         }
         telemetry.curr_connections.fetch_add(1, Relaxed);

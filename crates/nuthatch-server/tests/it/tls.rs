@@ -432,7 +432,10 @@ fn above_the_limit_there_is_no_plain_text() {
         };
         only.write_all(b"version\r\n").await.unwrap();
         assert_eq!(read_until(&mut only, "\r\n").await, "VERSION 1.6.45\r\n");
-        assert_eq!(hear_plain(port, b""), b"", "closed without a word");
+        assert_eq!(hear_plain(port, b""), [21, 3, 3, 0, 2, 2, 80], "an alert, in the clear");
+        let refused = client.connect(Stream::connect(&address).await.unwrap(), "cache.example");
+        let error = refused.await.unwrap_err().to_string();
+        assert!(error.contains("InternalError"), "{error}");
     });
 }
 
