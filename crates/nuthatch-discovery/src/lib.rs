@@ -23,6 +23,6 @@ pub use etcd::{Etcd, EtcdSettings, register};
 pub use fixed::Static;
 pub use follow::{Following, Limits, State, View, follow};
 pub use member::{Member, Members};
-pub use registration::Registration;
+pub use registration::{Joining, Registration};
 pub use source::{Next, Source};
 pub use spec::{Access, SourceSpec};

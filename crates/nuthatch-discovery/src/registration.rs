@@ -1,11 +1,37 @@
 //! Being a member by one's own doing.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
+
+/// A member that is to be, with everything read that it needs.
+#[must_use]
+pub struct Joining(Box<dyn FnOnce() -> Registration + Send>);
+
+impl Joining {
+    #[cfg(feature = "etcd")]
+    pub(crate) fn new(begin: impl FnOnce() -> Registration + Send + 'static) -> Self {
+        Self(Box::new(begin))
+    }
+
+    /// Joins, and stays, on the tokio runtime it is called on.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn begin(self) -> Registration {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Joining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Joining").finish()
+    }
+}
 
 /// A member's place in a list that members keep themselves, for as long as this is there. Dropped
 /// without [`leave`](Self::leave), the place is lost when its lease ends.

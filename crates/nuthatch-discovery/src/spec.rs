@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::{Member, Registration, Source, SourceError, Static};
+use crate::{Joining, Member, Source, SourceError, Static};
 
 /// A source of members as it is written down:
 ///
@@ -127,17 +127,13 @@ impl SourceSpec {
         }
     }
 
-    /// Makes a member of whoever calls, if members keep the list themselves
-    /// ([`has_registrations`](Self::has_registrations)); on the tokio runtime it is called on.
-    /// `ttl` is how long it stays in the list after it was last heard of, at least 2 s.
+    /// Prepares to make a member of whoever calls, if members keep the list themselves
+    /// ([`has_registrations`](Self::has_registrations)). `ttl` is how long it stays in the list
+    /// after it was last heard of, at least 2 s.
     ///
     /// # Errors
     ///
     /// As for [`open`](Self::open); [`SourceError::Setting`] where members do not.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime.
     #[cfg_attr(
         not(feature = "etcd"),
         expect(unused_variables, reason = "only etcd has registrations")
@@ -147,11 +143,12 @@ impl SourceSpec {
         access: &Access,
         member: &Member,
         ttl: Duration,
-    ) -> Result<Registration, SourceError> {
+    ) -> Result<Joining, SourceError> {
         match &self.0 {
             #[cfg(feature = "etcd")]
             Kind::Etcd { .. } => {
-                Ok(crate::etcd::register(self.etcd_settings(access)?, member, ttl))
+                let (settings, member) = (self.etcd_settings(access)?, member.clone());
+                Ok(Joining::new(move || crate::register(settings, &member, ttl)))
             }
             #[cfg(not(feature = "etcd"))]
             Kind::Etcd { .. } => Err(not_built_in("etcd")),

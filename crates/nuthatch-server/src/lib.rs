@@ -64,7 +64,7 @@ pub mod command_line {}
 
 // The public interface.
 pub use certs::CertWatcher;
-pub use cluster::{Cluster, ClusterRules, ClusterThread, MIRROR_KEY};
+pub use cluster::{Cluster, ClusterRules, ClusterThread, MIRROR_KEY, advertised};
 pub use conns::{CloseReason, Conn, ConnObserver, ConnState};
 pub use counters::{ServerStats, Telemetry};
 pub use engine::{Engine, EngineBuilder, ItemPin, ItemSink};

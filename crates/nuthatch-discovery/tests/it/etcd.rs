@@ -251,7 +251,7 @@ fn tls_is_spoken_and_verified() {
 
         let spec: SourceSpec = format!("etcds://127.0.0.1:{}/test", etcd.port()).parse().unwrap();
         let access = Access::default().ca(&cert);
-        let a = spec.register(&access, &member("a"), TTL).unwrap();
+        let a = spec.register(&access, &member("a"), TTL).unwrap().begin();
         let following = follow(spec.open(&access).unwrap(), Limits::default());
         until_listed(&following, &[&line("a")]).await;
         // Whom nobody vouches for.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuthatch_server::discovery::{Access, Limits};
+use nuthatch_server::discovery::{Access, Joining, Limits, Member, Source, SourceSpec};
 use nuthatch_server::options::{
     self, DiscoveryOptions, Options, Parsed, Port, StoreOptions, TlsOptions, VerifyMode,
 };
@@ -27,7 +27,7 @@ use nuthatch_server::transport::{
 };
 use nuthatch_server::{
     CertWatcher, Cluster, ClusterRules, ClusterThread, End, Engine, Logger, Login, Server,
-    Telemetry, log, passwd,
+    Telemetry, advertised, log, passwd,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -149,10 +149,16 @@ fn run(options: Options) -> Result<u8, Failure> {
         listen(&options)?
     } else {
         // TCP is opened before root is given up, so that low ports need no capability.
-        let bound = listen(&options)?;
-        switch()?;
-        bound
+        listen(&options)?
     };
+    // As root too, where it is root that may read passwords and keys.
+    let following = match &options.discovery.source {
+        Some(source) => Some(open_source(source, &options.discovery, &bound)?),
+        None => None,
+    };
+    if options.unix_socket.is_none() {
+        switch()?;
+    }
     let authenticator = if options.sasl { Some(init_sasl(options.verbosity)?) } else { None };
     let passwords = match &options.auth_file {
         Some(path) => {
@@ -240,11 +246,15 @@ fn run(options: Options) -> Result<u8, Failure> {
         engine = engine.tls(tls.clone());
     }
     let discovery = match discovery.enabled {
-        true => Some(discover(&discovery)?),
+        true => Some(cluster(&discovery)?),
         false => None,
     };
-    if let Some((cluster, _)) = &discovery {
-        engine = engine.cluster(cluster.clone());
+    let following = match (&discovery, following) {
+        (Some(cluster), Some(following)) => Some(follow(cluster, following)?),
+        _ => None,
+    };
+    if let Some(cluster) = discovery {
+        engine = engine.cluster(cluster);
     }
     let reloads = Reloads { passwords, tls, telemetry: server.telemetry() };
     let engine = engine.build(store);
@@ -272,11 +282,18 @@ fn run(options: Options) -> Result<u8, Failure> {
             return;
         }
         match caught {
-            Some(signals) => stop.stop(signals.wait(&reloads, &notifier).await),
+            Some(signals) => {
+                let end = signals.wait(&reloads, &notifier).await;
+                // Clients that are told at once go elsewhere at once.
+                following.iter().for_each(ClusterThread::leave);
+                stop.stop(end);
+            }
             None => std::future::pending().await,
         }
     };
     server.run(move || engine.clone(), until).map_err(Failure::system)?;
+    // It has left, or has had its time for that.
+    drop(following);
     notifier.stopping();
     begun?;
     match stop.end() {
@@ -548,22 +565,83 @@ fn announce(options: &Options, sockets: &Sockets) {
     }
 }
 
-/// Begins to follow the source of members, if there is one.
-fn discover(options: &DiscoveryOptions) -> Result<(Cluster, Option<ClusterThread>), Failure> {
+/// The lists of auto-discovery, and who may change them.
+fn cluster(options: &DiscoveryOptions) -> Result<Cluster, Failure> {
     let name = Key::new(&options.name).map_err(Failure::usage)?;
     let rules =
         ClusterRules::default().name(name).allow(options.allow.clone()).mirrors(options.mirror);
-    let cluster = Cluster::new(rules);
-    let following = match &options.source {
-        None => None,
-        Some(source) => {
-            let source = source.open(&Access::default()).map_err(Failure::usage)?;
-            let mut limits = Limits::default();
-            limits.grace = Duration::from_secs(options.grace_secs.into());
-            Some(cluster.spawn_following(source, limits).map_err(Failure::system)?)
-        }
+    Ok(Cluster::new(rules))
+}
+
+/// A source of members that is open, and how it is to be followed.
+struct Followed {
+    source: Box<dyn Source>,
+    limits: Limits,
+    joining: Option<Joining>,
+}
+
+/// Reads everything that the source needs.
+fn open_source(
+    spec: &SourceSpec,
+    options: &DiscoveryOptions,
+    bound: &Sockets,
+) -> Result<Followed, Failure> {
+    let mut access = Access::default()
+        .name_servers(options.name_servers.clone())
+        .member(spec.has_registrations());
+    if let Some(file) = &options.login_file {
+        let (user, password) = read_login(file)
+            .map_err(|why| Failure::usage(format!("discovery_login: {}: {why}", file.display())))?;
+        access = access.login(user, password);
+    }
+    if let Some(file) = &options.ca_cert {
+        access = access.ca(file);
+    }
+    if let Some(cert) = &options.cert {
+        access = access.identity(cert, options.key.as_ref().unwrap_or(cert));
+    }
+    let joining = if spec.has_registrations() {
+        let ttl = Duration::from_secs(options.ttl_secs.into());
+        let member = member(options, bound)?;
+        eprintln!("nuthatchd: joins {spec} as {member}");
+        Some(spec.register(&access, &member, ttl).map_err(Failure::usage)?)
+    } else {
+        None
     };
-    Ok((cluster, following))
+    let mut limits = Limits::default();
+    limits.grace = Duration::from_secs(options.grace_secs.into());
+    Ok(Followed { source: spec.open(&access).map_err(Failure::usage)?, limits, joining })
+}
+
+/// What this server calls itself.
+fn member(options: &DiscoveryOptions, bound: &Sockets) -> Result<Member, Failure> {
+    if let Some(member) = &options.advertise {
+        return Ok(member.clone());
+    }
+    let machine = nix::unistd::gethostname().map_err(Failure::system)?;
+    let places: Vec<Local> = bound.places().cloned().collect();
+    let member = advertised(&places, &machine.to_string_lossy()).map_err(|error| {
+        Failure::usage(format!("{error}: say what to call this server with discovery_advertise"))
+    })?;
+    member.ok_or_else(|| {
+        Failure::usage(
+            "without a TCP listener there is nothing to join with: discovery_advertise says what",
+        )
+    })
+}
+
+/// Reads the first line of a file, `user:password`.
+fn read_login(file: &std::path::Path) -> Result<(String, String), String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let line = text.lines().next().unwrap_or_default();
+    let (user, password) = line.split_once(':').ok_or("its first line is not user:password")?;
+    Ok((user.to_owned(), password.to_owned()))
+}
+
+/// Begins to follow a source.
+fn follow(cluster: &Cluster, followed: Followed) -> Result<ClusterThread, Failure> {
+    let Followed { source, limits, joining } = followed;
+    cluster.spawn_following(source, limits, joining).map_err(Failure::system)
 }
 
 /// Without its pid file a server serves all the same, as memcached does.

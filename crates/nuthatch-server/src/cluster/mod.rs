@@ -11,6 +11,7 @@
 //! was stored. One name, `cluster` by default, belongs to the source of members if there is one, and
 //! nobody else writes it then.
 
+mod advertise;
 mod thread;
 
 use std::{
@@ -28,6 +29,7 @@ use nuthatch_transport::{Networks, Peer};
 use nuthatch_types::{ItemFlags, Key};
 use parking_lot::RwLock;
 
+pub use advertise::advertised;
 pub use thread::ClusterThread;
 
 /// The lists of a server, shared by its workers. Clones are the same ones.
@@ -237,6 +239,21 @@ impl Cluster {
     fn set_source(&self, what: String, view: View) {
         *self.0.source.write() = Some(Sourced { what, view, joined: None });
         self.0.configurations.write().remove(&self.0.rules.name);
+    }
+
+    /// Whether this server is in the list by its own doing.
+    fn set_joined(&self, joined: Result<(), String>) {
+        let mut source = self.0.source.write();
+        let Some(sourced) = source.as_mut() else { return };
+        let before = sourced.joined.replace(joined.clone());
+        let what = sourced.what.clone();
+        drop(source);
+        match (before, joined) {
+            (Some(Err(_)), Ok(())) => tracing::warn!("registered in {what}"),
+            // The first word is that nothing has been asked yet.
+            (Some(_), Err(why)) => tracing::warn!("not registered in {what}: it {why}"),
+            _ => {}
+        }
     }
 
     /// Takes what the source says, and logs what is new in it.

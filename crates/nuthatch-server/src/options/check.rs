@@ -1,6 +1,7 @@
 //! The rules that join several options, applied once the whole command line is read; in
 //! memcached's order, so that the same mistake gets the same message.
 
+use nuthatch_discovery::SourceSpec;
 use nuthatch_store::{Profile, Store};
 use nuthatch_types::limits::{ITEM_SIZE_DEFAULT, ITEM_SIZE_MAX, ITEM_SIZE_MIN, PAGE_BYTES};
 
@@ -138,9 +139,28 @@ fn discovery(options: &mut Options, word: Option<&str>) -> Result<(), UsageError
             "{word} needs -o discovery or -o discovery_source=…"
         )));
     }
-    if discovery.grace_secs > 0 && discovery.source.is_none() {
-        return Err(UsageError::usage("discovery_grace needs -o discovery_source=…"));
-    }
+    let source = discovery.source.as_ref();
+    let given = |word, is_given: bool, has_effect: bool, needs: &str| {
+        let message = format!("{word} needs -o discovery_source={needs}");
+        if is_given && !has_effect { Err(UsageError::usage(message)) } else { Ok(()) }
+    };
+    let keeps = source.is_some_and(SourceSpec::has_registrations);
+    let is_tls = source.is_some_and(SourceSpec::is_tls);
+    let is_dns = source.is_some_and(SourceSpec::is_dns);
+    let with_ttl = word == Some("discovery_ttl");
+    given("discovery_grace", discovery.grace_secs > 0, source.is_some(), "…")?;
+    given("discovery_advertise", discovery.advertise.is_some(), keeps, "etcd://…")?;
+    given("discovery_ttl", with_ttl, keeps, "etcd://…")?;
+    given("discovery_login", discovery.login_file.is_some(), keeps, "etcd://…")?;
+    given("discovery_ca", discovery.ca_cert.is_some(), is_tls, "etcds://…")?;
+    given("discovery_cert", discovery.cert.is_some(), is_tls, "etcds://…")?;
+    given(
+        "discovery_key",
+        discovery.key.is_some(),
+        discovery.cert.is_some(),
+        "etcds://…,discovery_cert=…",
+    )?;
+    given("discovery_dns", !discovery.name_servers.is_empty(), is_dns, "dns+… or dnssrv+…")?;
     if options.drop_privileges
         && let Some(source) = discovery.source.as_ref().filter(|source| source.is_remote())
     {

@@ -54,9 +54,9 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
-use nuthatch_discovery::SourceSpec;
+use nuthatch_discovery::{Member, SourceSpec};
 use nuthatch_store::Profile;
 use nuthatch_transport::Networks;
 use nuthatch_transport::tls::{ClientAuth, KeyFormat, MinVersion};
@@ -364,6 +364,21 @@ pub struct DiscoveryOptions {
     pub allow: Networks,
     /// `-o no_discovery_mirror` clears it: the list is told under the key of old clients too.
     pub mirror: bool,
+    /// `-o discovery_advertise`: what this server calls itself where members keep the list; `None`
+    /// is what it finds out.
+    pub advertise: Option<Member>,
+    /// `-o discovery_ttl`: how long it stays in that list after it was last heard of, in seconds.
+    pub ttl_secs: u32,
+    /// `-o discovery_dns`: the servers that are asked, in place of the system's.
+    pub name_servers: Vec<SocketAddr>,
+    /// `-o discovery_login`: the file of user and password for the source.
+    pub login_file: Option<PathBuf>,
+    /// `-o discovery_ca`: the file of the certificates of those who sign the source's.
+    pub ca_cert: Option<PathBuf>,
+    /// `-o discovery_cert`: the file of the certificate that the source is shown.
+    pub cert: Option<PathBuf>,
+    /// `-o discovery_key`: the file of its key; `None` is the one of the certificate.
+    pub key: Option<PathBuf>,
     /// `-o discovery_grace`: how long a member stays that the source no longer lists, in seconds.
     pub grace_secs: u32,
 }
@@ -376,6 +391,13 @@ impl Default for DiscoveryOptions {
             name: DISCOVERY_NAME_DEFAULT.to_owned(),
             allow: Networks::default(),
             mirror: true,
+            advertise: None,
+            ttl_secs: DISCOVERY_TTL_SECS_DEFAULT,
+            name_servers: Vec::new(),
+            login_file: None,
+            ca_cert: None,
+            cert: None,
+            key: None,
             grace_secs: 0,
         }
     }
@@ -645,6 +667,7 @@ const THREADS_WARN: usize = 64;
 
 const WATCHER_LOGBUF_BYTES_DEFAULT: usize = 256 << 10;
 const WORKER_LOGBUF_BYTES_DEFAULT: usize = 64 << 10;
+const DISCOVERY_TTL_SECS_DEFAULT: u32 = 10;
 const DISCOVERY_NAME_DEFAULT: &str = "cluster";
 const UNIX_MASK_DEFAULT: u32 = 0o700;
 const BACKLOG_DEFAULT: i32 = 1024;

@@ -5,6 +5,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
+use nuthatch_discovery::Member;
 use nuthatch_store::Profile;
 use nuthatch_transport::tls::{KeyFormat, MinVersion};
 use nuthatch_types::{Key, limits};
@@ -607,13 +608,20 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "discovery_source",
         doc: "where the list of nodes comes from:\n\
-              static:host:port:weight+host:port",
+              static:host:port:weight+host:port, dns+host:port,\n\
+              dnssrv+_service._tcp.name, etcd://host:port+host:port/prefix",
         more: "Where the list of nodes comes from; entries are separated by `+`. It turns \
                `discovery` on, and no client can change that list. While the source does not \
                answer, the last list stays, and the log and `stats cluster` say so.\n\
                `static:host[:port[:weight]]+…` or `static:host|address|port[|weight]+…` is a list that \
                does not change. Its version is the time of the start; `static:VERSION@…` says another, for \
-               nodes that are to agree on it.",
+               nodes that are to agree on it.\n\
+               `dns+HOST:PORT` are the addresses of a name, `dnssrv+_memcached._tcp.NAME` the SRV records \
+               of a service with their weights; both are asked for again when they expire, after 5 to 60 \
+               seconds. The version is the time at which this server first saw the list.\n\
+               `etcd://HOST[:PORT]+…/PREFIX` are keys in etcd, `etcds://…` over TLS. There the nodes keep the list themselves: \
+               each puts a key `PREFIX/nodes/NAME:PORT` when it starts and removes it when it ends; that of one which dies goes after \
+               `discovery_ttl`. All nodes agree on versions.",
         default: None,
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("discovery_source argument"))?;
@@ -621,6 +629,102 @@ pub(super) const WORDS: &[Word] = &[
                 text.parse()
                     .map_err(|error| UsageError::value(format!("discovery_source: {error}")))?,
             );
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery_advertise",
+        doc: "host|address|port|weight: what this server calls itself in etcd\n\
+              (default: the machine's name and the first TCP listener)",
+        more: "`HOST|ADDRESS|PORT` or `HOST|ADDRESS|PORT|WEIGHT` (in quotes): what this server calls itself in etcd. \
+               Without it that is the machine's name with address and port of the first TCP listener, \
+               the address alone where that is a loopback one, the name alone where it is every address.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("discovery_advertise argument"))?;
+            draft.options.discovery.advertise = Some(
+                Member::parse(text)
+                    .map_err(|error| UsageError::value(format!("discovery_advertise: {error}")))?,
+            );
+            draft.discovery_word = Some("discovery_advertise");
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery_ttl",
+        doc: "seconds after which a node that died has left the list in etcd",
+        more: "For how many seconds this server stays in the list in etcd after it was last heard \
+               of, 2 to 3600. It is heard of three times as often.",
+        default: Some(|options| options.discovery.ttl_secs.to_string()),
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("discovery_ttl argument"))?;
+            let secs = number("discovery_ttl", text)?;
+            if !(2..=3600).contains(&secs) {
+                return Err(UsageError::value("discovery_ttl must be between 2 and 3600"));
+            }
+            draft.options.discovery.ttl_secs = secs;
+            draft.discovery_word = Some("discovery_ttl");
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery_login",
+        doc: "file with user:password for etcd",
+        more: "The file whose first line is `USER:PASSWORD`, for etcd.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            draft.options.discovery.login_file = Some(file("discovery_login", value)?);
+            draft.discovery_word = Some("discovery_login");
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery_ca",
+        doc: "PEM format file of the CA's of etcd's certificate",
+        more: "The file, in PEM, of the certificates of those who may sign etcd's, for `etcds://`; \
+               without it those that the machine trusts.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            draft.options.discovery.ca_cert = Some(file("discovery_ca", value)?);
+            draft.discovery_word = Some("discovery_ca");
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery_cert",
+        doc: "PEM format file of the certificate to show to etcd",
+        more: "The file, in PEM, of the certificate that etcd is shown when it asks for one.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            draft.options.discovery.cert = Some(file("discovery_cert", value)?);
+            draft.discovery_word = Some("discovery_cert");
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery_key",
+        doc: "its private key, if not part of the discovery_cert file",
+        more: "The file, in PEM, of that certificate's key, where it is not in the same file.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            draft.options.discovery.key = Some(file("discovery_key", value)?);
+            draft.discovery_word = Some("discovery_key");
+            Ok(())
+        }),
+    },
+    Word {
+        name: "discovery_dns",
+        doc: "DNS servers to ask, address:port joined with +, in place of the system's",
+        more: "The DNS servers that are asked, `ADDRESS:PORT` joined with `+`, in place of those of \
+               `/etc/resolv.conf`: Consul's, for one.",
+        default: None,
+        action: WordAction::Take(|draft, value| {
+            let text = value.ok_or_else(|| missing("discovery_dns argument"))?;
+            draft.options.discovery.name_servers =
+                text.split('+').map(str::parse).collect::<Result<_, _>>().map_err(|_| {
+                    UsageError::value(format!("discovery_dns: {text}: no ADDRESS:PORT"))
+                })?;
+            draft.discovery_word = Some("discovery_dns");
             Ok(())
         }),
     },

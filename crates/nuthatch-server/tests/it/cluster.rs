@@ -239,7 +239,7 @@ fn words_without_effect_are_refused() {
         ("no_discovery_mirror", "no_discovery_mirror needs -o discovery"),
         ("discovery,discovery_grace=3", "discovery_grace needs -o discovery_source"),
         ("discovery_source=static:", "a list without members"),
-        ("discovery_source=x", "'x' is no source of members"),
+        ("discovery_source=x", "'x': no source of members"),
         ("discovery_source", "Missing discovery_source argument"),
         ("discovery,discovery_name=a b", "discovery_name: "),
         ("discovery,discovery_allow=x", "discovery_allow: "),
