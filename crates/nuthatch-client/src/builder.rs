@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use nuthatch_discovery::{Access, Source, SourceSpec};
 use nuthatch_proto::client::Limits;
 use nuthatch_transport::ConnectAddr;
 use nuthatch_transport::tls::ClientTls;
@@ -14,12 +15,14 @@ use nuthatch_types::limits::VALUE_LEN_WIRE_MAX;
 use crate::client::Client;
 use crate::cluster::{Settings, Shared, Spec};
 use crate::dial::{DialOptions, Target};
+use crate::discover::{self, AutoDiscovery};
 use crate::error::{Error, Kind};
 use crate::event::{Events, Observer};
 use crate::login::Login;
 use crate::node::NodeOptions;
 use crate::options::{Ejection, OnFailure, Protocol, Retry};
 use crate::route::{self, Router};
+use crate::url::{self, Nodes};
 
 /// The settings of a [`Client`] to be.
 ///
@@ -202,6 +205,26 @@ impl Builder {
     /// where none is given; an IPv6 address with a port has brackets), or a Unix socket, whose path
     /// begins with `/` or `unix:`. One node is a list too.
     ///
+    /// Or as a URL says, whose settings go before those made here:
+    ///
+    /// | URL | nodes |
+    /// |---|---|
+    /// | `memcached://[user:password@]host[:port[:weight]],…` | those |
+    /// | `memcached://[user:password@]/path` | a Unix socket |
+    /// | `memcached+discover://host:port,…` | what these tell: [`auto_discover`](Self::auto_discover) |
+    /// | `memcached+dns://host:port` | the addresses of a name |
+    /// | `memcached+srv://_memcached._tcp.name` | the SRV records of a name |
+    ///
+    /// and the same with `memcacheds` over TLS. Settings stand behind a question mark with `&`
+    /// between: `timeout`, `connect_timeout` (`250ms`, `2s`), `protocol` (`auto`, `meta`, `text`,
+    /// `binary`), `router` (see [`Router`]), `on_failure` (`fail`, `miss`, `next:1`),
+    /// `connections`, `queue`, `value_bytes_max`, `any_keys`, `retries`, `eject_after`,
+    /// `eject_after_timeouts`, `mechanisms` (`SCRAM-SHA-256,PLAIN`); of discovery `poll`,
+    /// `endpoint_only`, `by_name`; of TLS `ca`, `cert` (`chain.pem,key.pem`), `server_name`,
+    /// `tls_min` (`1.2`, `1.3`), `danger_accept_any_name`, `danger_accept_any_certificate`. What is
+    /// special in user, password, path or values is escaped with per cent signs. Files that are
+    /// named are read on the spot.
+    ///
     /// Waits until a connection to every node has been made or has failed. Spawns a task for each:
     /// the caller must be in a tokio runtime with I/O and time enabled, and the connections end
     /// with that runtime.
@@ -218,6 +241,23 @@ impl Builder {
     ///
     /// Outside a tokio runtime, or in one without I/O or time.
     pub async fn connect(&self, addresses: &str) -> Result<Client, Error> {
+        if url::is_url(addresses) {
+            let (builder, nodes) = url::read(addresses, self.clone())?;
+            return match nodes {
+                Nodes::List(list) => builder.connect_list(&list).await,
+                Nodes::Auto(cluster) => builder.auto_discover(cluster).await,
+                Nodes::Source(text) => {
+                    let spec: SourceSpec = text.parse().map_err(Kind::Discovery)?;
+                    builder
+                        .follow(spec.open(&Access::default()).map_err(Kind::Discovery)?, false)
+                        .await
+                }
+            };
+        }
+        self.connect_list(addresses).await
+    }
+
+    async fn connect_list(&self, addresses: &str) -> Result<Client, Error> {
         let specs: Vec<_> = addresses.split(',').map(spec).collect::<Result<_, _>>()?;
         let client = self.start();
         client.shared.apply(0, &specs);
@@ -225,8 +265,62 @@ impl Builder {
         Ok(client)
     }
 
-    /// A client without a node yet.
-    fn start(&self) -> Client {
+    /// Connects to the nodes of a cluster that tells who they are, and follows it as it changes.
+    /// Nodes that stay keep their connections and the calls under way on them; those that go are
+    /// drained.
+    ///
+    /// Waits for the first list, and then as [`connect`](Self::connect) does. Later a list that is
+    /// older than the one in force is not taken, and while nobody answers the last one stays.
+    ///
+    /// Cancel safe, as there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_discovery`] if nobody tells in time; else as there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    pub async fn auto_discover(&self, cluster: AutoDiscovery) -> Result<Client, Error> {
+        let is_by_name = cluster.is_by_name();
+        let source = cluster.source(self.node_options());
+        self.follow(Box::new(source), is_by_name).await
+    }
+
+    /// Connects to the nodes that a source of another kind tells, and follows it as it changes; see
+    /// [`auto_discover`](Self::auto_discover). The crate `nuthatch-discovery` has such sources.
+    ///
+    /// Cancel safe, as there.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    pub async fn discover(&self, source: impl Source + 'static) -> Result<Client, Error> {
+        self.follow(Box::new(source), false).await
+    }
+
+    pub(crate) async fn follow(
+        &self,
+        source: Box<dyn Source>,
+        is_by_name: bool,
+    ) -> Result<Client, Error> {
+        let client = self.start();
+        let following = nuthatch_discovery::follow(source, nuthatch_discovery::Limits::default());
+        let patience = self.connect_timeout.saturating_mul(DISCOVERY_PATIENCE);
+        let members = following.first(patience).await.map_err(Kind::Discovery)?;
+        client.shared.apply(members.version(), &discover::specs(&members, is_by_name));
+        discover::keep_up(Arc::downgrade(&client.shared), &following, is_by_name);
+        // It is followed for as long as there is a client.
+        client.shared.keep(following);
+        client.ready().await?;
+        Ok(client)
+    }
+
+    fn node_options(&self) -> NodeOptions {
         let limits = Limits { value_bytes_max: self.value_bytes_max, ..Limits::default() };
         let dial = DialOptions {
             connect_timeout: self.connect_timeout,
@@ -235,15 +329,19 @@ impl Builder {
             tls: self.tls.clone(),
             login: self.login.clone(),
         };
-        let node = NodeOptions {
+        NodeOptions {
             dial,
             ejection: self.ejection,
             queue_len: self.queue_len,
             n_connections: self.n_connections,
-        };
+        }
+    }
+
+    /// A client without a node yet.
+    fn start(&self) -> Client {
         let settings = Settings {
             router: self.router.clone(),
-            node,
+            node: self.node_options(),
             timeout: self.timeout,
             value_bytes_max: self.value_bytes_max,
             takes_any_key: self.takes_any_key,
@@ -291,7 +389,7 @@ pub(crate) fn spec(text: &str) -> Result<Spec, Error> {
         ConnectAddr::Tcp { host, port } => route::Node::new(host.as_str(), *port),
         ConnectAddr::Unix(path) => route::Node::new(path.display().to_string(), 0),
     };
-    Ok(Spec { node: node.with_weight(weight), target: Target { address, tls_name: None } })
+    Ok(Spec { node: node.with_weight(weight), target: Target::of(address) })
 }
 
 /// `host:port:weight` has two colons and no more, unless its host is in brackets.
@@ -318,6 +416,9 @@ const QUEUE_LEN_DEFAULT: usize = 1024;
 
 /// What the runtime's channels can hold is far more on 64 bits, but not on 32.
 const QUEUE_LEN_MAX: usize = 1 << 24;
+
+/// How many connect times the first list may take: several endpoints, of several addresses each.
+const DISCOVERY_PATIENCE: u32 = 5;
 
 /// Each costs a task, a socket and buffers at both ends.
 const CONNECTIONS_MAX: usize = 64;

@@ -65,7 +65,7 @@ pub(crate) enum Ask {
     /// A command that is answered `OK`.
     Line(String),
     /// `config get`.
-    Config(String),
+    Config(KeyBuf),
 }
 
 /// A store command.

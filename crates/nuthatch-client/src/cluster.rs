@@ -6,12 +6,13 @@
 //!     lists of nodes ──────┘   swapped whole; calls under way keep the one they began with
 //! ```
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use backon::BackoffBuilder;
+use nuthatch_discovery::Following;
 use tokio::time::{self, Instant};
 use tracing::Instrument;
 
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) events: Events,
     /// One list at a time.
     applying: parking_lot::Mutex<()>,
+    /// Where lists come from, if they do.
+    following: OnceLock<Following>,
 }
 
 /// What the calls of a client have in common.
@@ -84,7 +87,14 @@ impl Shared {
             settings,
             events,
             applying: parking_lot::Mutex::new(()),
+            following: OnceLock::new(),
         }
+    }
+
+    /// Lists are followed for as long as this is there.
+    pub(crate) fn keep(&self, following: Following) {
+        // There is one: nobody else has the client yet.
+        let _ = self.following.set(following);
     }
 
     pub(crate) fn topology(&self) -> Arc<Topology> {

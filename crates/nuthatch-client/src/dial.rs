@@ -1,9 +1,9 @@
 //! Making a connection: the socket, TLS, what the server speaks, the login.
 //!
 //! ```text
-//!   connect ─> TLS ─> mn ──MN────────────────────────────────> meta commands
-//!                     │ ├─ERROR──────────────────────────────> classic commands
-//!                     │ ├─CLIENT_ERROR unauthenticated ─> set auth ─> mn ─> either
+//!   connect ─> TLS ─> version ──> mn ──MN────────────────────> meta commands
+//!                     │ │          └─ERROR───────────────────> classic commands
+//!                     │ ├─CLIENT_ERROR unauthenticated ─> set auth ─> version …
 //!                     │ └─hangs up
 //!   connect ─> TLS <──┘
 //!       └─> SASL, if there are credentials ─> noop ──────────> binary
@@ -35,7 +35,16 @@ use crate::wire::{Dialect, Slot, Wire};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Target {
     pub(crate) address: ConnectAddr,
+    /// Where it may be if it is not there.
+    pub(crate) other: Option<ConnectAddr>,
     pub(crate) tls_name: Option<Arc<str>>,
+}
+
+impl Target {
+    /// There, and called so.
+    pub(crate) fn of(address: ConnectAddr) -> Self {
+        Self { address, other: None, tls_name: None }
+    }
 }
 
 /// How connections are made; the same for all nodes.
@@ -124,8 +133,12 @@ impl Dialer {
     }
 
     async fn stream(&self) -> io::Result<Stream> {
-        let Target { address, tls_name } = self.target.lock().clone();
-        let stream = Stream::connect(&address).await?;
+        let Target { address, other, tls_name } = self.target.lock().clone();
+        let stream = match (Stream::connect(&address).await, &other) {
+            // The name is looked up anew each time; the node may have moved before the list says.
+            (Err(_), Some(other)) => Stream::connect(other).await?,
+            (connected, _) => connected?,
+        };
         match (&self.options.tls, &address) {
             (Some(tls), ConnectAddr::Tcp { host, .. }) => {
                 Ok(tls.connect(stream, tls_name.as_deref().unwrap_or(host)).await?)
@@ -142,17 +155,26 @@ impl Dialer {
     ) -> Result<Greeting, Error> {
         let mut connection = Connection::new(self.options.limits);
         let mut is_logged_in = false;
+        let wants_meta = set != Some(Dialect::Classic);
+        let is_known = self.dialect.lock().is_some();
+        // A server that wants a login by text hangs up on lines shorter than six bytes, as if they
+        // were no text.
+        let mut begins = !wants_meta || !is_known || self.options.login.is_some();
+        let mut has_heard = false;
         loop {
-            // Every server has `version`; where meta commands are not wanted it is as good.
-            let is_meta = set != Some(Dialect::Classic);
-            let greeting = if is_meta { Command::MetaNoop } else { Command::Version };
+            let greeting = if begins { Command::Version } else { Command::MetaNoop };
             let heard = match ask(&mut stream, &mut connection, &greeting).await {
                 Ok(heard) => heard,
-                Err(Failure::Io(error)) if !is_logged_in => return Ok(Greeting::HungUp(error)),
+                Err(Failure::Io(error)) if !has_heard => return Ok(Greeting::HungUp(error)),
                 Err(failure) => return Err(failure.into()),
             };
+            has_heard = true;
             let dialect = match heard {
                 Heard::Noop => Dialect::Meta,
+                Heard::Version if wants_meta => {
+                    begins = false;
+                    continue;
+                }
                 Heard::Version => Dialect::Classic,
                 Heard::Error(ErrorKind::Unknown, _) if set != Some(Dialect::Meta) => {
                     Dialect::Classic

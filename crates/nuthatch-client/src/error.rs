@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use nuthatch_discovery::SourceError;
 use nuthatch_proto::client::{ErrorKind, ErrorReply};
 use nuthatch_transport::{AddrError, tls::TlsError};
 use nuthatch_types::KeyError;
@@ -64,6 +65,8 @@ pub(crate) enum Kind {
     Unexpected {
         line: String,
     },
+    /// Nobody tells who the nodes are.
+    Discovery(SourceError),
     /// The cluster has no node.
     NoNode,
 }
@@ -142,8 +145,14 @@ impl Error {
                 | Kind::Connect(_)
                 | Kind::Login(_)
                 | Kind::NoNode
+                | Kind::Discovery(_)
                 | Kind::Timeout(Stage::Connect)
         )
+    }
+
+    /// Whether nobody told who the nodes of the cluster are.
+    pub fn is_discovery(&self) -> bool {
+        matches!(self.0.kind, Kind::Discovery(_))
     }
 
     /// Whether the server does not take the credentials, or wants some and was given none.
@@ -282,6 +291,7 @@ impl Error {
             Kind::Refused { kind: ErrorKind::Client, .. } => "client_error",
             Kind::Refused { kind: ErrorKind::Server, .. } => "server_error",
             Kind::Unexpected { .. } => "unexpected",
+            Kind::Discovery(_) => "discovery",
             Kind::NoNode => "no_node",
         }
     }
@@ -321,6 +331,7 @@ impl fmt::Display for Error {
             Kind::Unsupported(what) => {
                 write!(f, "the protocol that the server speaks has no {what}")
             }
+            Kind::Discovery(error) => write!(f, "no list of nodes: {error}"),
             Kind::NoNode => f.write_str("the cluster has no node"),
             Kind::Connect(error) => write!(f, "no connection: {error}"),
             Kind::Key(error) => error.fmt(f),

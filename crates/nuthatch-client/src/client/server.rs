@@ -178,11 +178,9 @@ impl NodeClient {
     ///
     /// # Errors
     ///
-    /// [`Error::is_unknown_command`] from a server that keeps no such things,
-    /// [`Error::is_unsupported`] in the binary protocol.
+    /// [`Error::is_unknown_command`] from a server that keeps no such things.
     pub async fn config(&self, name: &str) -> Result<Option<Bytes>, Error> {
-        Key::new(name)?;
-        match self.call(Ask::Config(name.to_owned())).await? {
+        match self.call(Ask::Config(Key::new(name)?.to_buf())).await? {
             Reply::Config(payload) => Ok(payload),
             other => Err(odd(&other)),
         }

@@ -27,7 +27,6 @@ impl BinaryWire {
         match ask {
             Ask::Meta(_) | Ask::MetaDebug(_) => Err(Kind::Unsupported("meta commands").into()),
             Ask::Line(_) => Err(Kind::Unsupported("such command").into()),
-            Ask::Config(_) => Err(Kind::Unsupported("configurations").into()),
             _ => Ok(()),
         }
     }
@@ -110,8 +109,9 @@ fn command(ask: &Ask) -> BinaryCommand<'_> {
         Ask::FlushAll { delay } => BinaryCommand::Flush { delay: *delay, quiet },
         Ask::Version => BinaryCommand::Version,
         Ask::Stats(what) => BinaryCommand::Stats(what.as_deref()),
+        Ask::Config(name) => BinaryCommand::ConfigGet(name.as_key()),
         Ask::GetMany { .. } => unreachable!("it is a batch"),
-        Ask::Meta(_) | Ask::MetaDebug(_) | Ask::Line(_) | Ask::Config(_) => {
+        Ask::Meta(_) | Ask::MetaDebug(_) | Ask::Line(_) => {
             unreachable!("they have been refused")
         }
     }

@@ -237,7 +237,9 @@ fn classic(ask: &Ask) -> Command<'_> {
         Ask::Version => Command::Version,
         Ask::Stats(what) => Command::Stats(what.as_deref()),
         Ask::Line(line) => Command::Line(line),
-        Ask::Config(name) => Command::ConfigGet(name),
+        Ask::Config(name) => {
+            Command::ConfigGet(std::str::from_utf8(name.as_key().as_bytes()).unwrap_or_default())
+        }
         Ask::Get { .. } | Ask::GetMany { .. } => unreachable!("retrievals borrow a list of keys"),
         Ask::Meta(_) | Ask::MetaDebug(_) => unreachable!("they have been refused"),
     }

@@ -141,7 +141,7 @@ impl Waiter {
     /// told.
     pub(super) fn finish(mut self, response: &Response<'_>) -> Result<(), Cause> {
         // An item that is the whole answer is taken like any other.
-        if matches!(response, Response::Value { .. })
+        if matches!(response, Response::Value { .. } | Response::Config { .. })
             && let Err(cause) = self.take(response)
         {
             return Err(self.mismatch(cause));
@@ -159,7 +159,7 @@ impl Waiter {
                 // `stats reset` and `stats detail on` are answered with a word instead of a list.
                 Ok(Reply::Stats(stats))
             }
-            (Ask::Config(_), Partial::Config(payload), Response::End) => {
+            (Ask::Config(_), Partial::Config(payload), Response::End | Response::Config { .. }) => {
                 Ok(Reply::Config(Some(payload)))
             }
             (Ask::Config(_), _, Response::End) => Ok(Reply::Config(None)),

@@ -3,7 +3,10 @@
 
 mod calls;
 mod cancel;
+mod cluster;
+mod dialects;
 mod end;
+mod failure;
 mod limits;
 mod neighbours;
 mod real;
