@@ -63,6 +63,8 @@ public class UseSpymemcached {
         builder.setProtocol(ConnectionFactoryBuilder.Protocol.BINARY);
         builder.setOpTimeout(timeout);
         builder.setFailureMode(FailureMode.Cancel);
+        // A second by default, which a cold Java needs for its first handshake alone.
+        builder.setAuthWaitTime(timeout);
         if (user != null) {
             var plain = new AuthDescriptor(new String[] {"PLAIN"}, new PlainCallbackHandler(user, password));
             builder.setAuthDescriptor(plain);
@@ -91,7 +93,18 @@ public class UseSpymemcached {
         return new MemcachedClient(builder.build(), List.of(new InetSocketAddress("127.0.0.1", port)));
     }
 
-    public static void main(String[] args) throws Exception {
+    public static void main(String[] args) {
+        try {
+            use();
+            System.exit(0);
+        } catch (Throwable thrown) {
+            // The client's own thread would keep the program running.
+            thrown.printStackTrace();
+            System.exit(1);
+        }
+    }
+
+    static void use() throws Exception {
         System.setProperty("net.spy.log.LoggerImpl", "net.spy.memcached.compat.log.SunLogger");
         java.util.logging.LogManager.getLogManager().reset();
         String user = ENV.get("GUEST_USER");
@@ -141,6 +154,5 @@ public class UseSpymemcached {
         }
         c.shutdown();
         System.out.println("spymemcached " + (ENV.containsKey("GUEST_CA") ? "tls " : "") + (user == null ? "" : "login"));
-        System.exit(0);
     }
 }
