@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+pub mod blocking;
 mod builder;
 mod call;
 mod client;

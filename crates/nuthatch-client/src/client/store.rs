@@ -99,8 +99,8 @@ impl Client {
         self.store(StoreMode::Prepend, key.as_ref(), value.into(), options, None).await
     }
 
-    /// Stores an item if it is still the one that [`Item::cas`] came with: [`Stored::Exists`] if
-    /// it has changed, [`Stored::NotFound`] if it is gone.
+    /// Stores an item if it is still the one that [`Item::cas`](crate::Item::cas) came with:
+    /// [`Stored::Exists`] if it has changed, [`Stored::NotFound`] if it is gone.
     ///
     /// Cancel safe.
     ///

@@ -10,9 +10,11 @@ mod failure;
 mod limits;
 mod neighbours;
 mod real;
+mod secure;
 mod server;
 mod tls;
 mod vectors;
+mod waiting;
 
 use std::time::Duration;
 
