@@ -73,9 +73,16 @@ fn attempt(command: &mut Command) -> bool {
 }
 
 /// The tests in which such clients are used.
-const FILTERS: [&str; 4] = ["clients::", "clients_login::", "clients_tls::", "tutorial::"];
+const FILTERS: [&str; 5] =
+    ["cluster_clients::", "clients::", "clients_login::", "clients_tls::", "tutorial::"];
 
-const NPM: &[&str] = &["memjs@1.3.2", "memcached@2.2.2"];
+const NPM: &[&str] = &[
+    "memjs@1.3.2",
+    "memcached@2.2.2",
+    "memcache@1.7.0",
+    "memcache-plus@0.3.1",
+    "memcached-elasticache@1.1.1",
+];
 
 const PYTHON: &[&str] =
     &["pymemcache", "pylibmc", "python-binary-memcached", "emcache", "aiomcache"];

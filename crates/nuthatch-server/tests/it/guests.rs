@@ -16,7 +16,7 @@ use nuthatch_testkit::{Daemon, find_program};
 use crate::support::skip;
 
 /// What a script exits with whose client is not installed.
-const NOT_INSTALLED: i32 = 77;
+pub(crate) const NOT_INSTALLED: i32 = 77;
 
 /// Where Debian puts spymemcached.
 const SPYMEMCACHED: &str = "/usr/share/java/spymemcached.jar";
@@ -61,7 +61,8 @@ impl Guest {
         self.with("GUEST_USER", user).with("GUEST_PASSWORD", password)
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Self {
+    /// With a variable of its own.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.env.push((name, value.to_owned()));
         self
     }
@@ -77,7 +78,7 @@ impl Guest {
             (Some(port), _) => command.env("GUEST_PORT", port.to_string()),
             (None, path) => command.env("GUEST_PATH", path.unwrap()),
         };
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        self.add_env(&mut command);
         let output = command.stdin(Stdio::null()).output().unwrap();
         match output.status.code() {
             Some(NOT_INSTALLED) => {
@@ -92,8 +93,13 @@ impl Guest {
         }
     }
 
+    /// Tells the script how its client is to connect.
+    pub(crate) fn add_env(&self, command: &mut Command) {
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+    }
+
     /// The script under its interpreter, if that is installed.
-    fn command(&self) -> Option<Command> {
+    pub(crate) fn command(&self) -> Option<Command> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(self.script);
         let extension = script.extension().unwrap().to_str().unwrap();
         let folder = env::var_os("NUTHATCH_GUESTS").map(PathBuf::from);

@@ -6,6 +6,7 @@ mod clients;
 mod clients_login;
 mod clients_tls;
 mod cluster;
+mod cluster_clients;
 mod cluster_etcd;
 mod connections;
 mod debian;
