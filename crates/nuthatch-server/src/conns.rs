@@ -253,7 +253,12 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.telemetry.table.0.lock().remove(&self.conn.number);
+        let mut table = self.telemetry.table.0.lock();
+        // A handshake that fails closes the descriptor itself: the next connection may have the
+        // number already.
+        if table.get(&self.conn.number).is_some_and(|conn| Arc::ptr_eq(conn, &self.conn)) {
+            table.remove(&self.conn.number);
+        }
     }
 }
 
@@ -275,5 +280,19 @@ mod tests {
         assert_eq!(telemetry.conns().len(), 1);
         drop(entry);
         assert_eq!(telemetry.conns().len(), 0);
+    }
+
+    #[test]
+    fn who_leaves_late_leaves_the_next_one_in_its_place() {
+        let telemetry = Arc::new(Telemetry::new(1, 1, 0));
+        let local = Arc::new(Local::Unix("/x".into()));
+        let enter = |peer| Entry::new(&telemetry, 7, Some(peer), Arc::clone(&local), None);
+        let first = enter(Peer::Unix);
+        let second = enter(Peer::Tcp("192.0.2.1:5".parse().unwrap()));
+        drop(first);
+        let left = telemetry.conn(7).and_then(|conn| conn.peer().copied());
+        assert_eq!(left, Some(Peer::Tcp("192.0.2.1:5".parse().unwrap())));
+        drop(second);
+        assert!(telemetry.conn(7).is_none());
     }
 }
