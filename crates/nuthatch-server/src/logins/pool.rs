@@ -44,7 +44,10 @@ struct State {
     ready: Turns,
     /// Those that wait for their time.
     held: BinaryHeap<Held>,
+    /// How many of each address wait for their time, or have waited and are not looked at yet; and of
+    /// all addresses.
     n_held_of: HashMap<Source, u32>,
+    n_held: usize,
     failures: Failures,
     /// Numbers those that are held, so that of two with one time the first comes first.
     n_holds: u64,
@@ -74,8 +77,8 @@ impl Pool {
             drop(state);
             return attempt.refuse();
         }
-        state.ready.push(Waiting { source, n_failures, attempt });
-        let too_many = state.ready.take_too_many();
+        state.ready.push(Waiting { source, n_failures, has_waited: false, attempt });
+        let too_many = state.take_too_many();
         drop(state);
         self.inner.changed.notify_one();
         if let Some(waiting) = too_many {
@@ -172,32 +175,52 @@ impl State {
         if self.is_ended {
             return Next::End;
         }
-        if let Some(held) = self.held.peek_mut()
+        // Whose time has come takes its turn like everybody else: many that come due at a moment
+        // would have all others wait until they are checked.
+        while let Some(held) = self.held.peek_mut()
             && held.until <= now
         {
-            let waiting = PeekMut::pop(held).waiting;
-            if let Some(n) = self.n_held_of.get_mut(&waiting.source) {
-                *n -= 1;
-                if *n == 0 {
-                    self.n_held_of.remove(&waiting.source);
-                }
-            }
-            return Next::wanted(waiting);
+            self.ready.push(Waiting { has_waited: true, ..PeekMut::pop(held).waiting });
         }
         while let Some(waiting) = self.ready.pop() {
+            if waiting.has_waited {
+                self.release(&waiting);
+                return Next::wanted(waiting);
+            }
             let wait = self.failures.wait(waiting.source, waiting.n_failures, now);
             if wait.is_zero() {
                 return Next::wanted(waiting);
             }
             let n_held = self.n_held_of.get(&waiting.source).copied().unwrap_or(0);
-            if n_held >= HELD_MAX || self.held.len() >= HELD_MAX_IN_ALL {
+            if n_held >= HELD_MAX || self.n_held >= HELD_MAX_IN_ALL {
                 return Next::Refuse(waiting.attempt);
             }
             self.n_held_of.insert(waiting.source, n_held + 1);
+            self.n_held += 1;
             self.n_holds += 1;
             self.held.push(Held { until: now + wait, number: self.n_holds, waiting });
         }
         Next::Wait(self.held.peek().map(|held| held.until))
+    }
+
+    /// If there are too many, the last one of the address with the most.
+    fn take_too_many(&mut self) -> Option<Waiting> {
+        let waiting = self.ready.take_too_many()?;
+        if waiting.has_waited {
+            self.release(&waiting);
+        }
+        Some(waiting)
+    }
+
+    /// One that has waited does so no more.
+    fn release(&mut self, waiting: &Waiting) {
+        self.n_held -= 1;
+        if let Some(n) = self.n_held_of.get_mut(&waiting.source) {
+            *n -= 1;
+            if *n == 0 {
+                self.n_held_of.remove(&waiting.source);
+            }
+        }
     }
 }
 
@@ -217,6 +240,8 @@ fn check(attempt: Box<dyn Attempt>) -> Tried {
 struct Waiting {
     source: Source,
     n_failures: u32,
+    /// For its earlier failures; what it waits for now is its turn.
+    has_waited: bool,
     attempt: Box<dyn Attempt>,
 }
 

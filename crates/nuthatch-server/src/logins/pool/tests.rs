@@ -74,7 +74,12 @@ impl Rig {
 
     fn push(&mut self, from: u32, n_failures: u32, attempt: Try) {
         let attempt = Box::new(attempt);
-        self.state.ready.push(Waiting { source: source(from), n_failures, attempt });
+        self.state.ready.push(Waiting {
+            source: source(from),
+            n_failures,
+            has_waited: false,
+            attempt,
+        });
     }
 
     /// Does all that can be done now, as a thread would.
@@ -133,6 +138,21 @@ fn who_has_failed_waits_and_others_do_not() {
     assert_eq!(rig.run(), []);
     rig.now += Duration::from_millis(1);
     assert_eq!(rig.run(), [Heard::Checked(7)]);
+}
+
+#[test]
+fn whose_time_has_come_takes_its_turn() {
+    let mut rig = Rig::new();
+    for number in 0..4 {
+        rig.push(1, 9, rig.attempt(number, Tried::Wrong));
+    }
+    assert_eq!(rig.run(), []);
+    rig.now += WAIT_MAX;
+    rig.push(2, 0, rig.attempt(100, Tried::Unknown));
+    rig.push(3, 0, rig.attempt(200, Tried::Unknown));
+    let order = [100, 200, 0, 1, 2, 3].map(Heard::Checked);
+    assert_eq!(rig.run(), order, "the failures of one address hold up no other");
+    assert_eq!((rig.state.n_held, rig.state.n_held_of.len()), (0, 0));
 }
 
 #[test]
