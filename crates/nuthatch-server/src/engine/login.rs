@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use nuthatch_proto::{Auth, Later, Outcome, Reply, Sasl, Value};
-use nuthatch_transport::passwords::{Check, Passwords};
+use nuthatch_transport::passwords::{Check, Passwords, USER_LEN_MAX};
 use nuthatch_transport::sasl::{Authenticator, Exchange, Job, Refusal, Step};
 
 use super::{Engine, ItemPin};
@@ -114,7 +114,9 @@ impl Engine {
         };
         let check = passwords.check(auth.user, auth.password);
         let Client { source, n_failures, .. } = *self.client(reply);
-        let (later, user) = (reply.later(), auth.user.into());
+        // Longer names are in no file: as much of them as anybody wants to read in a log.
+        let user = auth.user[..auth.user.len().min(USER_LEN_MAX)].into();
+        let later = reply.later();
         let attempt = TextAttempt { logins: Arc::clone(logins), later, user, check };
         logins.pool.try_later(source, n_failures, attempt);
         Outcome::Pending
@@ -150,8 +152,8 @@ impl Engine {
         let claimed = claimed(exchange);
         let (source, n_failures) = (client.source, client.n_failures);
         if matches!(step, Step::Refused(Refusal::Wrong)) {
-            // A proof whose keys were at hand.
-            client.n_failures += 1;
+            // A name that nobody can have, or that of another one.
+            client.n_failures = client.n_failures.saturating_add(1);
             logins.pool.note_failure(source);
         }
         match logins.say(step, &claimed, reply) {

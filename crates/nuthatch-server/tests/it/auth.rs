@@ -224,3 +224,15 @@ fn what_comes_behind_a_login_waits_for_it() {
     connection.finish_writing().unwrap();
     assert_eq!(Client::on(connection).rest(), b"STORED\r\nVALUE a 0 1\r\nv\r\nEND\r\n");
 }
+
+#[test]
+fn the_log_has_no_more_of_a_name_than_a_name_may_have() {
+    let (daemon, _folder) = with_users("foo:bar", &["-vv"]);
+    let name = "\u{1}".repeat(16_000);
+    assert_eq!(log_in(&mut Client::of(&daemon), &format!("{name} bar")), FAILURE);
+    assert_eq!(log_in(&mut Client::of(&daemon), "foo S3cret"), FAILURE);
+    let log = daemon.stderr();
+    assert!(log.contains("log-in failed") && !log.contains("S3cret"), "{log}");
+    let longest = log.lines().map(str::len).max().unwrap_or(0);
+    assert!(longest < 2000, "{longest}");
+}

@@ -517,6 +517,34 @@ fn who_guesses_waits_and_others_log_in() {
 }
 
 #[test]
+fn proofs_that_were_got_ready_wait_too() {
+    let users = Users::in_file("scram-sha-256");
+    let daemon = users.start(&["-c", "1000"]);
+    let mut guessers: Vec<_> = (0..200).map(|_| daemon.connect().unwrap()).collect();
+    let name = "SCRAM-SHA-256";
+    for stream in &mut guessers {
+        stream.write_all(&frame(AUTH, name, "n,,n=keys,r=abc")).unwrap();
+    }
+    // Everybody has a challenge before anybody has failed.
+    let nonces: Vec<_> = guessers
+        .iter_mut()
+        .map(|stream| {
+            let (_, status, challenge) = hear(stream).unwrap();
+            assert_eq!(status, 0x21);
+            String::from_utf8(challenge).unwrap().split(',').next().unwrap().to_owned()
+        })
+        .collect();
+    let proof = format!("{}=", "A".repeat(43));
+    for (stream, nonce) in guessers.iter_mut().zip(&nonces) {
+        stream.write_all(&frame(STEP, name, format!("c=biws,{nonce},p={proof}"))).unwrap();
+    }
+    let answers: Vec<_> = guessers.iter_mut().map(heard).collect();
+    let n_looked_at = answers.iter().filter(|answer| *answer == FAILURE).count();
+    assert!(n_looked_at < 100, "{n_looked_at}");
+    assert!(answers.iter().all(|it| *it == FAILURE || it.starts_with("84")), "{answers:?}");
+}
+
+#[test]
 fn users_come_and_go_without_a_signal() {
     let Some(users) = Users::in_database("plain") else { return skip("no saslpasswd2 here") };
     // The file is followed there too, if nothing else can be done.

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! `Empty` is a login whose first message had no data; the client gets an empty challenge and sends
-//! it then. SCRAM's second `Work` is left out where keys are stored: nothing is to be hashed.
+//! it then. Every password and proof is looked at in `Work`, also SCRAM's against stored keys, for
+//! which nothing is to be hashed: who limits how many may be tried does so there.
 
 use std::{
     fmt, mem,
@@ -329,22 +330,9 @@ impl Exchange {
         Ok(Task::Cram { name: self.name(user, None)?, challenge, proof })
     }
 
-    /// SCRAM's proof: at once if the keys are there, elsewhere if they must be made first.
     fn prove(&mut self, proof: Proof, answer: Answer) -> Step {
-        let Proof { against, identity, .. } = proof;
-        match against {
-            Against::Keys(keys) => match proven(&[keys], &answer, identity) {
-                Ok((message, identity)) => {
-                    self.state = State::Last(Box::new(identity));
-                    Step::Challenge(message)
-                }
-                Err(refusal) => Step::Refused(refusal),
-            },
-            Against::Passwords { passwords, salt, iterations } => {
-                let hash = proof.hash;
-                self.work(Task::Prove { hash, passwords, salt, iterations, answer, identity })
-            }
-        }
+        let Proof { hash, against, identity, .. } = proof;
+        self.work(Task::Prove { hash, against, answer, identity })
     }
 
     fn name(&mut self, user: &[u8], authzid: Option<&[u8]>) -> Result<Name, Refusal> {
@@ -405,12 +393,10 @@ enum Task {
         name: Name,
         first: ClientFirst,
     },
-    /// Is the proof made of one of these passwords?
+    /// Is the proof right?
     Prove {
         hash: ScramHash,
-        passwords: Vec<Password>,
-        salt: Box<[u8]>,
-        iterations: u32,
+        against: Against,
         answer: Answer,
         identity: Option<Identity>,
     },
@@ -468,12 +454,15 @@ impl Job {
                 inner.check_cram(&name, &challenge, &proof, now)
             }
             Task::Salt { hash, name, first } => inner.challenge(hash, &name, first, now),
-            Task::Prove { hash, passwords, salt, iterations, answer, identity } => {
-                let keys: Vec<_> = passwords
-                    .iter()
-                    .flat_map(|password| ready(password.as_bytes()))
-                    .map(|ready| ScramKeys::derive(hash, &ready, &salt, iterations))
-                    .collect();
+            Task::Prove { hash, against, answer, identity } => {
+                let keys = match against {
+                    Against::Keys(keys) => vec![keys],
+                    Against::Passwords { passwords, salt, iterations } => passwords
+                        .iter()
+                        .flat_map(|password| ready(password.as_bytes()))
+                        .map(|ready| ScramKeys::derive(hash, &ready, &salt, iterations))
+                        .collect(),
+                };
                 proven(&keys, &answer, identity)
                     .map(|(message, identity)| Outcome::Last(message, identity))
             }

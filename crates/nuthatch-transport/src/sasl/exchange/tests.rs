@@ -194,13 +194,14 @@ fn probe(authenticator: &Authenticator, mechanism: &str, user: &str) -> (String,
 fn nobody_learns_who_exists() {
     let keys = ScramKeys::make(ScramHash::Sha256, b"x", ITERATIONS_DEFAULT).unwrap();
     let hashed = format!("a:{keys}\n");
-    for (users, mechanism, known, iterations, n_jobs) in [
-        ("a:x\n", "SCRAM-SHA-256", "a", 4096, 1),
-        ("a:x\n", "SCRAM-SHA-1", "a", 4096, 1),
-        (&hashed, "SCRAM-SHA-256", "a", 16384, 0),
+    for (users, mechanism, known, iterations) in [
+        ("a:x\n", "SCRAM-SHA-256", "a", 4096),
+        ("a:x\n", "SCRAM-SHA-1", "a", 4096),
+        (&hashed, "SCRAM-SHA-256", "a", 16384),
     ] {
         let authenticator = authenticator(users);
-        let expected = (format!("i={iterations}"), n_jobs);
+        // No proof is looked at but by a job, whose number can be limited.
+        let expected = (format!("i={iterations}"), 1);
         for user in [known, "nobody", "nobody@vm", "somebody"] {
             let (salt, iterations, n_jobs) = probe(&authenticator, mechanism, user);
             assert_eq!((iterations, n_jobs), expected, "{user}");
