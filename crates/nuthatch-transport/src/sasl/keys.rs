@@ -153,6 +153,16 @@ impl ScramKeys {
         self.matches(password).into()
     }
 
+    /// Keys that no password has, for users who do not exist.
+    pub(super) fn decoy(hash: ScramHash, iterations: u32, salt_bytes: usize) -> Self {
+        let nothing = Digest::from_slice(&[0; 32][..hash.len()]);
+        let salt = vec![0; salt_bytes].into();
+        Self { hash, iterations, salt, stored: nothing.clone(), server: nothing }
+    }
+
+    // The same machine code for users who exist and for those who do not: two copies of it, which
+    // the compiler may make for two callers, need not be equally fast.
+    #[inline(never)]
     pub(super) fn matches(&self, password: &[u8]) -> Choice {
         let made = Self::derive(self.hash, &prepared(password), &self.salt, self.iterations);
         made.stored.ct_eq(&self.stored)
