@@ -214,6 +214,7 @@ impl Builder {
     /// | `memcached+discover://host:port,…` | what these tell: [`auto_discover`](Self::auto_discover) |
     /// | `memcached+dns://host:port` | the addresses of a name |
     /// | `memcached+srv://_memcached._tcp.name` | the SRV records of a name |
+    /// | `memcached+etcd://host:port,…/prefix` | keys in etcd, with the feature `etcd` |
     ///
     /// and the same with `memcacheds` over TLS. Settings stand behind a question mark with `&`
     /// between: `timeout`, `connect_timeout` (`250ms`, `2s`), `protocol` (`auto`, `meta`, `text`,

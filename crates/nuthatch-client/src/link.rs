@@ -262,8 +262,9 @@ impl Task {
     /// where it is not to be made anew at once.
     async fn serve(&mut self, stream: Stream, wire: Wire) -> Result<(), Option<Error>> {
         self.state.n_timeouts.store(0, Ordering::Relaxed);
-        self.state.phase.send_replace(Phase::Up);
+        // Whoever waits for the connection has then been told of it.
         self.events.send(Event::Connected { node: Arc::clone(&self.node) });
+        self.state.phase.send_replace(Phase::Up);
         let state = Arc::clone(&self.state);
         let mut serving = Serving { stream, wire, is_proven: false, is_ending: false };
         let end = loop {

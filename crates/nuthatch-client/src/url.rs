@@ -77,6 +77,7 @@ pub(crate) fn read(text: &str, builder: Builder) -> Result<(Builder, Nodes), Kin
         }
         Some(DNS) => Nodes::Source(format!("dns+{place}")),
         Some(SRV) => Nodes::Source(format!("dnssrv+{place}")),
+        Some(ETCD) if is_tls => Nodes::Source(format!("etcds://{place}")),
         Some(ETCD) => Nodes::Source(format!("etcd://{place}")),
         Some(other) => return Err(bad(format!("\"{other}\" is no way to find nodes"))),
     };
@@ -277,6 +278,9 @@ mod tests {
         ] {
             let (_, nodes) = read(url, Builder::default()).unwrap();
             assert!(matches!(&nodes, Nodes::Source(own) if own == source), "{nodes:?}");
+            if cfg!(feature = "etcd") || !source.starts_with("etcd") {
+                assert!(source.parse::<nuthatch_discovery::SourceSpec>().is_ok(), "{source}");
+            }
         }
     }
 

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use nuthatch_client::types::{Cas, Deleted, ItemFlags, Key, StoreMode, Stored, Ttl};
 use nuthatch_client::{
-    Builder, Client, Credentials, Login, MetaCount, MetaCounted, MetaDelete, MetaGet, MetaSet,
-    Protocol, Retry, sasl::Mechanism,
+    Builder, CallReport, Client, Credentials, Login, MetaCount, MetaCounted, MetaDelete, MetaGet,
+    MetaSet, Observer, Protocol, Retry, sasl::Mechanism,
 };
 use nuthatch_testkit::{Daemon, find_program};
 
 use crate::LONG;
 use crate::calls::{every_command, fifty_tasks, values_of_all_sizes};
+use crate::cancel::drop_calls_at_random;
 
 /// The servers that are here.
 pub(crate) fn servers() -> Vec<PathBuf> {
@@ -133,6 +134,52 @@ async fn more_commands(client: &Client, protocol: Protocol) {
     if matches!(protocol, Protocol::Text | Protocol::Binary) {
         assert!(client.meta_get("a", MetaGet::new()).await.unwrap_err().is_unsupported());
         assert!(client.meta_debug("a").await.unwrap_err().is_unsupported());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_dropped_at_random_confuse_nobody_in_any_protocol() {
+    for server in servers() {
+        let daemon = Daemon::builder(&server).start().unwrap();
+        for protocol in [Protocol::Meta, Protocol::Text, Protocol::Binary] {
+            let builder = patient().protocol(protocol).connections_per_node(2);
+            let client = client_of(&daemon, builder).await;
+            let mut events = client.events();
+            drop_calls_at_random(&client).await;
+            let event = events.try_recv();
+            assert!(event.is_err(), "no connection was lost: {protocol:?} {event:?}");
+        }
+    }
+}
+
+/// Counts what it is told of.
+#[derive(Clone, Default)]
+struct Tally(std::sync::Arc<parking_lot::Mutex<Vec<String>>>);
+
+impl Observer for Tally {
+    fn call(&self, call: &CallReport<'_>) {
+        let node = call.node.is_some();
+        let error = call.error.map(nuthatch_client::Error::name);
+        self.0.lock().push(format!("{} {node} {error:?}", call.operation));
+    }
+}
+
+#[tokio::test]
+async fn every_call_is_told_of() {
+    for server in servers() {
+        let daemon = Daemon::builder(&server).start().unwrap();
+        let tally = Tally::default();
+        let client = client_of(&daemon, patient().observer(tally.clone())).await;
+        client.set("a", "x", Ttl::NEVER).await.unwrap();
+        client.get("a").await.unwrap();
+        assert!(client.incr("a", 1).await.is_err());
+        client.get_many(["a", "b"]).await.unwrap();
+        client.meta_get("a", MetaGet::new()).await.unwrap();
+        client.version().await.unwrap();
+        let told = tally.0.lock().clone();
+        let expected = ["set true None", "get true None", "incr true Some(\"client_error\")"];
+        assert_eq!(told[..3], expected);
+        assert_eq!(told[3..], ["get_many true None", "mg true None", "version true None"]);
     }
 }
 
