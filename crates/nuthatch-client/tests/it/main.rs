@@ -4,6 +4,7 @@
 mod calls;
 mod cancel;
 mod cluster;
+mod compute;
 mod dialects;
 mod end;
 mod failure;
