@@ -295,6 +295,44 @@ async fn logins_by_text_are_done_where_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn a_client_logs_in_again_when_its_server_comes_back() {
+    for server in servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users");
+        std::fs::write(&users, "sammy:old\n").unwrap();
+        let start = |port: &str| {
+            let args = ["-Y", users.to_str().unwrap(), "-p", port];
+            Daemon::builder(&server).args(args).start().unwrap()
+        };
+        let daemon = start("-1");
+        // The password changes while the server is away.
+        let file = users.clone();
+        let login = Login::provider(move || {
+            let text = std::fs::read_to_string(&file);
+            async move {
+                let text = text?;
+                let (user, password) = text.trim().split_once(':').ok_or("no user")?;
+                Ok(Credentials::new(user, password))
+            }
+        });
+        let client = client_of(&daemon, patient().login(login)).await;
+        client.set("a", "1", Ttl::NEVER).await.unwrap();
+        let port = daemon.port().unwrap().to_string();
+        drop(daemon);
+        assert!(client.get("a").await.is_err());
+        std::fs::write(&users, "sammy:new\n").unwrap();
+        let _daemon = start(&port);
+        let again = async {
+            while client.get("a").await.is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LONG, again).await.expect("it comes back");
+        assert_eq!(client.set("a", "2", Ttl::NEVER).await.unwrap(), Stored::Stored);
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_logins_is_not_told_the_password() {
     for server in servers() {
         let daemon = Daemon::builder(&server).start().unwrap();
