@@ -122,6 +122,9 @@ impl Etcd {
                 if self.owed {
                     // If nothing has changed meanwhile, this is still the list.
                     self.check().await?;
+                    if self.next.is_none() {
+                        continue;
+                    }
                     return Ok(self.tell());
                 }
             }

@@ -38,6 +38,7 @@ pub fn register(settings: EtcdSettings, member: &Member, ttl: Duration) -> Regis
         gateway: Gateway::new(settings),
         lease: None,
         reached: 0,
+        base: 0,
     };
     let task = tokio::spawn(holder.hold(state, leaving));
     Registration::new(states, leave, task)
@@ -50,8 +51,10 @@ struct Holder {
     value: String,
     ttl: u64,
     lease: Option<String>,
-    /// The highest version that this member has seen or made.
+    /// The highest version that this member knows there may be.
     reached: u64,
+    /// What is added to revisions, as it was when this member joined.
+    base: u64,
 }
 
 impl Holder {
@@ -97,6 +100,7 @@ impl Holder {
                 self.lease = None;
             } else {
                 let answer = self.gateway.peek(&self.key.clone()).await?;
+                self.note(&answer);
                 match answer["kvs"].get(0) {
                     Some(pair) if number(&pair["lease"]) == number(&Value::from(lease)) => {
                         return Ok(());
@@ -137,7 +141,7 @@ impl Holder {
         if base.saturating_add(revision) < self.reached {
             // The store was set back; versions must go on from where they were. Whoever is first
             // writes, the others see that it is done.
-            let base = self.reached.to_string();
+            let base = self.reached.saturating_add(UNSEEN).to_string();
             puts.push(put(&self.version, &base, None));
             compares.push(json!({
                 "key": base64(&self.version), "target": "MOD", "result": "EQUAL",
@@ -151,9 +155,15 @@ impl Holder {
         if done["succeeded"] != true {
             return Err(SourceError::Unreachable("somebody else was first".to_owned()));
         }
-        let reached = base.saturating_add(number(&done["header"]["revision"]));
-        self.reached = self.reached.max(reached);
+        self.base = base;
+        self.note(&done);
         Ok(())
+    }
+
+    /// Takes note how far the store has come.
+    fn note(&mut self, answer: &Value) {
+        let revision = number(&answer["header"]["revision"]);
+        self.reached = self.reached.max(self.base.saturating_add(revision));
     }
 
     async fn leave(&mut self) -> Result<(), SourceError> {
@@ -186,6 +196,9 @@ fn put(key: &str, value: &str, lease: Option<&str>) -> Value {
     }
     json!({ "request_put": put })
 }
+
+/// How many changes a store may have seen since it was last asked, before it was set back.
+const UNSEEN: u64 = 1000;
 
 /// How long after a failure it is tried again, at most.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -609,6 +609,8 @@ fn open_source(
         None
     };
     let mut limits = Limits::default();
+    // A few servers ask, and a list that is out of date sends clients to nodes that have gone.
+    limits.pause_max = Duration::from_secs(5);
     limits.grace = Duration::from_secs(options.grace_secs.into());
     Ok(Followed { source: spec.open(&access).map_err(Failure::usage)?, limits, joining })
 }
