@@ -8,6 +8,7 @@ mod compute;
 mod dialects;
 mod end;
 mod failure;
+mod foreign;
 mod limits;
 mod neighbours;
 mod real;

@@ -7,7 +7,7 @@
 //! | codec | clients | bytes | text | integer | float | bool |
 //! |---|---|---|---|---|---|---|
 //! | [`Php`] | php-memcached | text of PHP's | yes | yes | yes | yes |
-//! | [`Python`] | pymemcache's serde, pylibmc, python-memcached, python-binary-memcached | yes | yes | yes | – | – |
+//! | [`Python`] | pymemcache's serde, pylibmc, python-memcached | yes | yes | yes | – | – |
 //! | [`Dalli`] | dalli (Ruby) | raw values | yes | yes | – | yes |
 //! | [`Spymemcached`] | spymemcached, AWS' Java client | yes | yes | `Long` | `Double` | yes |
 //!

@@ -1,4 +1,4 @@
-//! Clients for Python: they all have python-memcached's flags.
+//! Clients for Python that have python-memcached's flags.
 
 use bytes::Bytes;
 use nuthatch_types::ItemFlags;
@@ -7,9 +7,10 @@ use super::super::compress::unpack_zlib;
 use super::super::{Codec, CodecError, Encoded, number, text};
 use super::{Foreign, LIMIT, Serializer};
 
-/// Values of pymemcache with `serde.pickle_serde` or `compressed_serde`, of pylibmc,
-/// python-memcached and python-binary-memcached. Those packed by zlib are read with the feature
-/// `zlib`.
+/// Values of pymemcache with `serde.pickle_serde` or `compressed_serde`, of pylibmc and
+/// python-memcached. Those packed by zlib are read with the feature `zlib`.
+///
+/// Not of python-binary-memcached: there, what means text here means bytes, and no flags mean text.
 #[derive(Clone, Copy, Debug)]
 pub struct Python {
     limit: usize,
