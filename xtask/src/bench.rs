@@ -10,7 +10,7 @@ use crate::run;
 /// lock file.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let Some((name, rest)) = args.split_first() else {
-        bail!("usage: cargo xtask bench store|tls [args]");
+        bail!("usage: cargo xtask bench client|store|tls [args]");
     };
     if name == "tls" {
         // It compares what is ours with itself, and needs nothing that the workspace has not.
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
     let folder = run::root().join(format!("crates/nuthatch-{name}/bench"));
     if !folder.exists() {
-        bail!("no benchmark {name:?}; there are `store` and `tls`");
+        bail!("no benchmark {name:?}; there are `client`, `store` and `tls`");
     }
     run::done(
         run::cargo()
@@ -38,6 +38,9 @@ mod tests {
     fn a_benchmark_must_be_named_and_exist() {
         assert!(run(&[]).unwrap_err().to_string().starts_with("usage:"));
         let error = run(&["moon".to_owned()]).unwrap_err();
-        assert_eq!(error.to_string(), "no benchmark \"moon\"; there are `store` and `tls`");
+        assert_eq!(
+            error.to_string(),
+            "no benchmark \"moon\"; there are `client`, `store` and `tls`"
+        );
     }
 }

@@ -54,6 +54,7 @@ fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
 
 const HELP: &str = "\
 cargo xtask tidy                      check the rules that no compiler checks
+cargo xtask bench client [mode]       the client beside its peers; `--help` lists the modes
 cargo xtask bench store [mode] [args] the engine beside its peers; `--help` lists the modes
 cargo xtask bench tls [seconds]       the same requests with TLS and without, side by side
 cargo xtask dist [--target TRIPLE] [--profile NAME] [--deb]

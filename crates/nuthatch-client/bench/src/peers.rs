@@ -1,0 +1,280 @@
+//! Requests per second of the client's CPU time, each client with one connection to one server.
+//!
+//! | load | what |
+//! |---|---|
+//! | `one` | one task that gets one key after the other |
+//! | `pipeline` | one task with 50 gets under way |
+//! | `tasks` | 50 tasks that share the client, each as in `one`; clients that cannot be shared are behind a lock |
+//! | `multi` | one task that gets 100 keys at a time; each key counts |
+//!
+//! Every measurement is a process of its own that counts its own CPU time, in the kernel too, so
+//! that it matters little what else the machine does. The server's is not counted.
+
+use std::path::Path;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_memcached::AsciiProtocol as _;
+use futures_util::future::join_all;
+use nuthatch_client::Client;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+
+use crate::Result;
+use crate::server::{Server, keys};
+
+/// Measures all clients, three times each, in turns; prints the medians.
+pub(crate) fn run(program: Option<&str>) -> Result<()> {
+    let server = Server::start(program.unwrap_or("memcached"))?;
+    server.fill()?;
+    let libmemcached = build_libmemcached();
+    println!("| load | client | requests per CPU second | per second |\n|---|---|--:|--:|");
+    for (load, clients) in LOADS {
+        let mut rows = vec![Vec::new(); clients.len()];
+        for _ in 0..3 {
+            for (client, runs) in clients.iter().zip(&mut rows) {
+                let port = server.port.to_string();
+                let mut command = if *client == "libmemcached" {
+                    let Some(program) = &libmemcached else { continue };
+                    let mut command = Command::new(program);
+                    command.args([*load, &port, &RUN.as_millis().to_string()]);
+                    command
+                } else {
+                    let mut command = Command::new(std::env::current_exe()?);
+                    command.args(["child", "peers", client, load, &port]);
+                    command
+                };
+                let output = command.output()?;
+                if !output.status.success() {
+                    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+                    return Err(format!("{client}, {load}: {text}").into());
+                }
+                let text = String::from_utf8(output.stdout)?;
+                let figures: Vec<f64> =
+                    text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
+                let [n, cpu, wall] = figures[..] else { return Err(text.into()) };
+                runs.push((n / cpu * 1e9, n / wall * 1e9));
+            }
+        }
+        for (client, mut runs) in clients.iter().zip(rows) {
+            runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some((per_cpu, per_wall)) = runs.get(runs.len() / 2) {
+                println!("| {load} | {client} | {per_cpu:.0} | {per_wall:.0} |");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compiles the part in C where libmemcached's headers are (Debian: libmemcached-dev).
+fn build_libmemcached() -> Option<std::path::PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/libmemcached.c");
+    let program = std::env::temp_dir().join("nuthatch-bench-libmemcached");
+    let mut build = Command::new("cc");
+    build.arg("-O2").arg(source).arg("-o").arg(&program).arg("-lmemcached");
+    let is_built = build.output().is_ok_and(|output| output.status.success());
+    if !is_built {
+        eprintln!("skipped: libmemcached (its headers and a C compiler are needed)");
+    }
+    is_built.then_some(program)
+}
+
+/// In a child: one client under one load. Prints requests, CPU and wall time in nanoseconds.
+pub(crate) fn measure(client: &str, load: &str, port: u16) -> Result<()> {
+    if client == "memcache" {
+        return measure_blocking(load, port);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = tokio::task::LocalSet::new();
+    runtime.block_on(tasks.run_until(measure_async(client, load, port)))
+}
+
+async fn measure_async(client: &str, load: &str, port: u16) -> Result<()> {
+    let keys: Rc<[String]> = keys().into();
+    match (client, load) {
+        ("nuthatch", "multi") => {
+            let cache = Client::connect(&format!("127.0.0.1:{port}")).await?;
+            timed(100, async |round| {
+                let found = cache.get_many(batch(&keys, round)).await.unwrap();
+                assert!(found.iter().all(Option::is_some));
+            })
+            .await
+        }
+        ("nuthatch", "pipeline") => {
+            let cache = Client::connect(&format!("127.0.0.1:{port}")).await?;
+            timed(WIDTH, async |round| {
+                let gets = (0..WIDTH).map(|i| cache.get(&keys[(round * WIDTH + i) % 1000]));
+                for found in join_all(gets).await {
+                    assert_eq!(found.unwrap().unwrap().value.len(), 100);
+                }
+            })
+            .await
+        }
+        ("nuthatch", _) => {
+            let cache = Client::connect(&format!("127.0.0.1:{port}")).await?;
+            shared(load, async move |i| {
+                assert_eq!(cache.get(&keys[i % 1000]).await.unwrap().unwrap().value.len(), 100);
+            })
+            .await
+        }
+        ("async-memcached", "multi") => {
+            let mut cache = async_memcached::Client::new(format!("tcp://127.0.0.1:{port}")).await?;
+            timed(100, async |round| {
+                assert_eq!(cache.get_multi(batch(&keys, round)).await.unwrap().len(), 100);
+            })
+            .await
+        }
+        ("async-memcached", _) => {
+            let cache = async_memcached::Client::new(format!("tcp://127.0.0.1:{port}")).await?;
+            let cache = Rc::new(Mutex::new(cache));
+            shared(load, async move |i| {
+                let found = cache.lock().await.get(&keys[i % 1000]).await.unwrap().unwrap();
+                assert_eq!(found.data.unwrap().len(), 100);
+            })
+            .await
+        }
+        ("memcache-async", "multi") => {
+            let mut cache = memcache_async(port).await?;
+            timed(100, async |round| {
+                assert_eq!(cache.get_multi(batch(&keys, round)).await.unwrap().len(), 100);
+            })
+            .await
+        }
+        ("memcache-async", _) => {
+            let cache = Rc::new(Mutex::new(memcache_async(port).await?));
+            shared(load, async move |i| {
+                assert_eq!(cache.lock().await.get(&keys[i % 1000]).await.unwrap().len(), 100);
+            })
+            .await
+        }
+        _ => return Err("no such client".into()),
+    }
+    Ok(())
+}
+
+async fn memcache_async(port: u16) -> Result<memcache_async::ascii::Protocol<TcpStream>> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(memcache_async::ascii::Protocol::new(stream))
+}
+
+fn batch(keys: &[String], round: usize) -> &[String] {
+    let start = round % 10 * 100;
+    &keys[start..start + 100]
+}
+
+/// `one` and `tasks`: so many tasks as the load has, each doing one thing after the other.
+async fn shared(load: &str, get: impl AsyncFn(usize) + 'static) {
+    let (n_tasks, get) = (if load == "tasks" { WIDTH } else { 1 }, Rc::new(get));
+    timed_tasks(n_tasks, get).await;
+}
+
+async fn timed_tasks<G: AsyncFn(usize) + 'static>(n_tasks: usize, get: Rc<G>) {
+    for i in 0..WARM {
+        get(i).await;
+    }
+    let (start, cpu) = (now(), cpu_ns());
+    let tasks = (0..n_tasks).map(|task| {
+        let get = Rc::clone(&get);
+        tokio::task::spawn_local(async move {
+            let mut done = 0;
+            while done % 16 != 0 || start.elapsed() < RUN {
+                get(task * 20 + done).await;
+                done += 1;
+            }
+            done
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let mut done = 0;
+    for task in tasks {
+        done += task.await.unwrap();
+    }
+    print(done, cpu, start);
+}
+
+/// One task that does so many requests a round.
+async fn timed(n_requests: usize, mut round: impl AsyncFnMut(usize)) {
+    for i in 0..WARM {
+        round(i).await;
+    }
+    let (start, cpu) = (now(), cpu_ns());
+    let mut rounds = 0;
+    while start.elapsed() < RUN {
+        round(rounds).await;
+        rounds += 1;
+    }
+    print(rounds * n_requests, cpu, start);
+}
+
+/// The client that blocks: a thread for each task, with one connection for all.
+fn measure_blocking(load: &str, port: u16) -> Result<()> {
+    let target = format!("memcache://127.0.0.1:{port}?tcp_nodelay=true");
+    let cache = memcache::Client::with_pool_size(target, 1)?;
+    let keys: Arc<[String]> = keys().into();
+    let get = |i: usize| {
+        let value: Option<Vec<u8>> = cache.get(&keys[i % 1000]).unwrap();
+        assert_eq!(value.unwrap().len(), 100);
+    };
+    (0..WARM).for_each(get);
+    let (start, cpu) = (now(), cpu_ns());
+    let mut done = 0;
+    if load == "multi" {
+        while start.elapsed() < RUN {
+            let batch: Vec<&str> = batch(&keys, done / 100).iter().map(String::as_str).collect();
+            let found: std::collections::HashMap<String, Vec<u8>> = cache.gets(&batch)?;
+            done += found.len();
+        }
+    } else {
+        let n_threads = if load == "tasks" { WIDTH } else { 1 };
+        let work = |task: usize| {
+            let mut done = 0;
+            while done % 16 != 0 || start.elapsed() < RUN {
+                get(task * 20 + done);
+                done += 1;
+            }
+            done
+        };
+        done = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..n_threads).map(|task| scope.spawn(move || work(task))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+    }
+    print(done, cpu, start);
+    Ok(())
+}
+
+fn print(done: usize, cpu: u64, start: Instant) {
+    println!("{done} {} {}", cpu_ns() - cpu, start.elapsed().as_nanos());
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// CPU time of this process, in nanoseconds.
+fn cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Which clients can bear which load.
+const LOADS: &[(&str, &[&str])] = &[
+    ("one", &["nuthatch", "async-memcached", "memcache-async", "memcache", "libmemcached"]),
+    ("pipeline", &["nuthatch"]),
+    ("tasks", &["nuthatch", "async-memcached", "memcache-async", "memcache"]),
+    ("multi", &["nuthatch", "async-memcached", "memcache-async", "memcache", "libmemcached"]),
+];
+
+/// Tasks, or requests under way.
+const WIDTH: usize = 50;
+
+const WARM: usize = 20;
+
+/// How long a measurement takes.
+const RUN: Duration = Duration::from_millis(500);
