@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use super::hash;
+use super::hash::{self, Murmur3};
 use super::node::{Node, Style};
 
 /// How nodes score for a key.
@@ -11,8 +11,8 @@ pub(super) enum Scores {
     Even(Box<[u64]>),
     /// The same, divided by weights.
     Weighted(Box<[(u64, f64)]>),
-    /// MurmurHash3 of `name-key`.
-    Pymemcache(Box<[Box<str>]>),
+    /// MurmurHash3 of `name-key`: that of `name-` so far, and the name for ties.
+    Pymemcache(Box<[(Murmur3, Box<str>)]>),
     /// MurmurHash3 of key and name, and of the name alone for ties.
     Emcache(Box<[(Box<str>, u32)]>),
 }
@@ -29,7 +29,12 @@ impl Scores {
 
     /// pymemcache's, over characters.
     pub(super) fn pymemcache(nodes: &[Node]) -> Self {
-        Self::Pymemcache(nodes.iter().map(|node| node.called(Style::Port).into()).collect())
+        let names = nodes.iter().map(|node| node.called(Style::Port));
+        let names = names.map(|name| {
+            let start = Murmur3::default().fed(name.bytes()).fed(b"-".iter().copied());
+            (start, name.into())
+        });
+        Self::Pymemcache(names.collect())
     }
 
     /// emcache's.
@@ -64,10 +69,15 @@ impl Scores {
                 let key = xxh3(key);
                 next_best(last, nodes.len(), |i| weighted_score(mixed(key, nodes[i].0), nodes[i].1))
             }
-            Self::Pymemcache(names) => next_best(last, names.len(), |i| {
-                let name = &*names[i];
-                let text = name.bytes().chain(*b"-").chain(hash::chars(key));
-                (hash::murmur3_32(text, 0), name)
+            Self::Pymemcache(nodes) => next_best(last, nodes.len(), |i| {
+                let (start, name) = &nodes[i];
+                // A character of ASCII is its byte.
+                let end = if key.is_ascii() {
+                    start.fed(key.iter().copied())
+                } else {
+                    start.fed(hash::chars(key))
+                };
+                (end.finish(), &**name)
             }),
             Self::Emcache(nodes) => next_best(last, nodes.len(), |i| {
                 let (name, tie) = &nodes[i];

@@ -9,7 +9,7 @@ mod text;
 
 use std::fmt;
 
-pub(super) use text::{FNV_JS_BASIS, abs31, chars, fnv_js, java31, murmur3_32};
+pub(super) use text::{FNV_JS_BASIS, Murmur3, abs31, chars, fnv_js, java31, murmur3_32};
 
 /// The hash functions of libmemcached (libhashkit) and twemproxy, bit for bit.
 ///

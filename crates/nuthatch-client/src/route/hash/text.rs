@@ -45,23 +45,45 @@ pub(in super::super) const FNV_JS_BASIS: i32 = 0x811c_9dc5_u32.cast_signed();
 
 /// MurmurHash3 in 32 bits.
 pub(in super::super) fn murmur3_32(bytes: impl Iterator<Item = u8>, seed: u32) -> u32 {
-    let scramble =
-        |word: u32| word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
-    let (mut hash, mut word, mut len) = (seed, 0, 0_u32);
-    for byte in bytes {
-        word |= u32::from(byte) << (len % 4 * 8);
-        len = len.wrapping_add(1);
-        if len % 4 == 0 {
-            hash = (hash ^ scramble(word)).rotate_left(13);
-            hash = hash.wrapping_mul(5).wrapping_add(0xe654_6b64);
-            word = 0;
-        }
+    Murmur3 { hash: seed, word: 0, len: 0 }.fed(bytes).finish()
+}
+
+/// MurmurHash3 on its way: what many texts begin with is hashed once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Murmur3 {
+    hash: u32,
+    /// Bytes that do not fill four yet.
+    word: u32,
+    len: u32,
+}
+
+impl Murmur3 {
+    /// Further by some bytes.
+    pub(in super::super) fn fed(self, bytes: impl Iterator<Item = u8>) -> Self {
+        bytes.fold(self, |Self { mut hash, mut word, mut len }, byte| {
+            word |= u32::from(byte) << (len % 4 * 8);
+            len = len.wrapping_add(1);
+            if len % 4 == 0 {
+                hash = (hash ^ Self::scrambled(word)).rotate_left(13);
+                hash = hash.wrapping_mul(5).wrapping_add(0xe654_6b64);
+                word = 0;
+            }
+            Self { hash, word, len }
+        })
     }
-    // Without a remainder `word` is 0, and so is what comes of it.
-    hash ^= scramble(word) ^ len;
-    hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
-    hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
-    hash ^ hash >> 16
+
+    /// The hash.
+    pub(in super::super) fn finish(self) -> u32 {
+        // Without a remainder `word` is 0, and so is what comes of it.
+        let mut hash = self.hash ^ Self::scrambled(self.word) ^ self.len;
+        hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
+        hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
+        hash ^ hash >> 16
+    }
+
+    fn scrambled(word: u32) -> u32 {
+        word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593)
+    }
 }
 
 #[cfg(test)]
