@@ -126,6 +126,13 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
     if options.tls.enabled && options.port == Port::Off {
         return Err(UsageError::usage("ERROR: You cannot enable SSL without a TCP port."));
     }
+    if options.tls.enabled && options.udp_port != Port::Off {
+        options.warnings.push(
+            "WARNING: -U serves datagrams in the clear and asks nobody for a certificate, whatever \
+             -Z does for TCP."
+                .to_owned(),
+        );
+    }
     discovery(&mut options, discovery_word)?;
     Ok(options)
 }

@@ -511,6 +511,8 @@ fn tls_words() {
     assert_eq!(options.tls.verify_mode.as_setting(), 7);
     let old = run("-o ssl_min_version=1").unwrap();
     assert_eq!((old.tls.min_version, old.warnings.len()), (MinVersion::Tls12, 1));
+    let udp = run("-Z -U 11211").unwrap();
+    assert!(udp.warnings[0].contains("-U serves datagrams in the clear"), "{:?}", udp.warnings);
     refused("-Z -p 0", 64, "ERROR: You cannot enable SSL without a TCP port.");
     refused("-o ssl_wbuf_size=0", 1, "ssl_wbuf_size must be at least 1");
     refused("-o ssl_keyformat=3", 64, "Error loading the key: bad ssl filetype");

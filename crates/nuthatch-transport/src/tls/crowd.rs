@@ -9,17 +9,25 @@
 //! it has finished. What it waits for the server (for a place, while hundreds of others come at the
 //! same moment) is not counted, so that a whole fleet that comes back at once is let in, one after
 //! the other. Where more than half of the places are taken the time is short, for those that wait
-//! already too: whoever opens connections and leaves them there cannot keep others out by it.
+//! already too: whoever opens connections and leaves them there cannot keep others out by it. Nor
+//! can whoever begins handshakes without number from one address, which has a quarter of the places
+//! at most; its others wait until some of these are over, and hold up nobody else.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     io,
+    net::{IpAddr, Ipv6Addr},
     pin::pin,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Instant, sleep},
 };
 
@@ -34,6 +42,14 @@ pub(super) const TIME_DEFAULT: Duration = Duration::from_secs(10);
 /// second, which an honest client should survive.
 const TIME_CROWDED: Duration = Duration::from_secs(2);
 
+/// Which part of the places one address may take: a whole rack behind one gateway is served all the
+/// same, since a handshake whose client is not idle is over within a millisecond of work.
+const ADDRESS_SHARE: usize = 4;
+
+/// The bits of an IPv6 address that tell one network from another: whoever has one of these has all
+/// addresses in it.
+const V6_NETWORK: u128 = !0 << 64;
+
 /// How often somebody who waits looks whether it has become crowded.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -44,18 +60,31 @@ pub(super) struct Crowd {
     /// Those that have begun, with a place or silent.
     n_open: AtomicUsize,
     free: Semaphore,
+    /// What each address from which somebody has come may take, and how many have: no more
+    /// addresses than connections.
+    addresses: Mutex<HashMap<IpAddr, (Arc<Semaphore>, usize)>>,
 }
 
 impl Crowd {
     pub(super) fn new(places: usize) -> Self {
         let places = places.clamp(1, Semaphore::MAX_PERMITS);
-        Self { places, n_open: AtomicUsize::new(0), free: Semaphore::new(places) }
+        Self {
+            places,
+            n_open: AtomicUsize::new(0),
+            free: Semaphore::new(places),
+            addresses: Mutex::default(),
+        }
     }
 
-    /// Takes note of a client that has connected.
-    pub(super) fn enter(&self, time: Duration) -> Newcomer<'_> {
+    /// Takes note of a client that has connected; who has no address shares one.
+    pub(super) fn enter(&self, address: Option<IpAddr>, time: Duration) -> Newcomer<'_> {
         self.n_open.fetch_add(1, Relaxed);
-        Newcomer { crowd: self, time, spent: Duration::ZERO }
+        let address = network(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
+        let mut addresses = self.addresses.lock();
+        let share = || (Arc::new(Semaphore::new(self.places.div_ceil(ADDRESS_SHARE))), 0);
+        let (share, n) = addresses.entry(address).or_insert_with(share);
+        *n += 1;
+        Newcomer { crowd: self, address, share: Arc::clone(share), time, spent: Duration::ZERO }
     }
 
     /// How many clients have not finished, silent ones among them.
@@ -72,6 +101,8 @@ impl Crowd {
 #[derive(Debug)]
 pub(super) struct Newcomer<'a> {
     crowd: &'a Crowd,
+    address: IpAddr,
+    share: Arc<Semaphore>,
     time: Duration,
     /// How long it has kept the server waiting.
     spent: Duration,
@@ -105,9 +136,10 @@ impl<'a> Newcomer<'a> {
     }
 
     /// Waits for a place; that takes nothing of the client's time.
-    pub(super) async fn place(&self) -> Option<SemaphorePermit<'a>> {
-        // Never closed, so there always is one in the end.
-        self.crowd.free.acquire().await.ok()
+    pub(super) async fn place(&self) -> Option<Place<'a>> {
+        // Neither is ever closed, so there always is one in the end.
+        let of_address = Arc::clone(&self.share).acquire_owned().await.ok()?;
+        Some(Place { _of_address: of_address, _of_all: self.crowd.free.acquire().await.ok()? })
     }
 
     fn time(&self) -> Duration {
@@ -118,6 +150,28 @@ impl<'a> Newcomer<'a> {
 impl Drop for Newcomer<'_> {
     fn drop(&mut self) {
         self.crowd.n_open.fetch_sub(1, Relaxed);
+        if let Entry::Occupied(mut entry) = self.crowd.addresses.lock().entry(self.address) {
+            let (_, n) = entry.get_mut();
+            *n -= 1;
+            if *n == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// A place for a handshake, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    _of_address: OwnedSemaphorePermit,
+    _of_all: SemaphorePermit<'a>,
+}
+
+/// What counts as one address.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & V6_NETWORK).into(),
+        v4 => v4,
     }
 }
 
@@ -125,7 +179,10 @@ impl Drop for Newcomer<'_> {
 mod tests {
     use std::future::{pending, ready};
 
-    use tokio::{join, time::sleep};
+    use tokio::{
+        join,
+        time::{sleep, timeout},
+    };
 
     use super::*;
 
@@ -146,15 +203,15 @@ mod tests {
     fn time_is_short_where_it_is_crowded() {
         paused(async {
             let crowd = Crowd::new(4);
-            let mut first = crowd.enter(TIME_DEFAULT);
-            let _second = crowd.enter(TIME_DEFAULT);
+            let mut first = crowd.enter(None, TIME_DEFAULT);
+            let _second = crowd.enter(None, TIME_DEFAULT);
             assert_eq!(waited(&mut first).await, TIME_DEFAULT);
             drop(first);
-            let mut third = crowd.enter(TIME_DEFAULT);
+            let mut third = crowd.enter(None, TIME_DEFAULT);
             let late = async {
                 sleep(Duration::from_secs(5)).await;
                 // Now there are three for four places: those that wait notice.
-                let mut fourth = crowd.enter(TIME_DEFAULT);
+                let mut fourth = crowd.enter(None, TIME_DEFAULT);
                 assert_eq!(waited(&mut fourth).await, TIME_CROWDED);
             };
             let (waited, ()) = join!(waited(&mut third), late);
@@ -167,9 +224,9 @@ mod tests {
     fn what_the_client_waits_for_is_not_its_time() {
         paused(async {
             let crowd = Crowd::new(1);
-            let mut first = crowd.enter(TIME_DEFAULT);
+            let mut first = crowd.enter(None, TIME_DEFAULT);
             let place = first.place().await;
-            let mut second = crowd.enter(TIME_DEFAULT);
+            let mut second = crowd.enter(None, TIME_DEFAULT);
             second
                 .turn(async {
                     sleep(Duration::from_secs(1)).await;
@@ -198,8 +255,29 @@ mod tests {
         paused(async {
             let crowd = Crowd::new(1);
             let time = Duration::from_millis(700);
-            assert_eq!(waited(&mut crowd.enter(time)).await, time);
+            assert_eq!(waited(&mut crowd.enter(None, time)).await, time);
             assert_eq!(crowd.len(), 0);
+        });
+    }
+
+    #[test]
+    fn one_address_cannot_take_all_places() {
+        paused(async {
+            let crowd = Crowd::new(8);
+            let address = |text: &str| Some(text.parse().unwrap());
+            let many = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"]
+                .map(|text| crowd.enter(address(text), TIME_DEFAULT));
+            let held = (many[0].place().await.unwrap(), many[1].place().await.unwrap());
+            let soon = Duration::from_secs(60);
+            assert!(timeout(soon, many[2].place()).await.is_err(), "a quarter is taken");
+            for other in ["2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.1"] {
+                let other = crowd.enter(address(other), TIME_DEFAULT);
+                assert!(timeout(soon, other.place()).await.is_ok());
+            }
+            drop(held);
+            assert!(timeout(soon, many[3].place()).await.is_ok());
+            drop(many);
+            assert_eq!((crowd.len(), crowd.addresses.lock().len()), (0, 0));
         });
     }
 }

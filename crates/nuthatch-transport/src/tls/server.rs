@@ -24,8 +24,7 @@ use super::{
 };
 use crate::{Stream, follow::Stamp};
 
-/// How many sessions the cache keeps for each of the three demands on clients; the oldest go first.
-/// They take about half a KiB each.
+/// How many sessions the cache keeps; the oldest go first. They take about half a KiB each.
 const SESSIONS_MAX: usize = 4096;
 
 /// How much of the answers is enciphered in one go; memcached's figure, and one record.
@@ -91,7 +90,8 @@ impl ServerTlsBuilder {
 
     /// Whether the server keeps sessions itself, 4096 of them, for clients of TLS 1.2 that take no
     /// tickets; default no. Those that do, and all of TLS 1.3, come back with a ticket in any
-    /// case.
+    /// case. Where a client is [asked for a certificate](ClientAuth), it is so each time, and there
+    /// are neither sessions nor tickets.
     pub fn session_cache(mut self, keep: bool) -> Self {
         self.session_cache = keep;
         self
@@ -155,16 +155,20 @@ impl ServerTlsBuilder {
                 .map_err(TlsError::setup)?
                 .with_client_cert_verifier(verifier)
                 .with_cert_resolver(resolver);
-            // Whoever comes back with a session is not asked for a certificate again: sessions are
-            // therefore of one demand and of one set of authorities, and each has keys of its own,
-            // which change every few hours.
-            config.send_tls13_tickets = TICKETS;
-            config.ticketer = Ticketer::new().map_err(TlsError::setup)?;
-            config.session_storage = if self.session_cache {
-                ServerSessionMemoryCache::new(SESSIONS_MAX)
-            } else {
-                Arc::new(NoServerSessionStorage {})
-            };
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            // Whoever comes back with a session is not asked for a certificate again. Where one is
+            // asked for there are none therefore: it would be good for half a day longer than it is
+            // valid. What that costs is the check of a signature; the keys are agreed on anew in
+            // any case.
+            if auth == ClientAuth::None {
+                // The keys change every few hours.
+                config.send_tls13_tickets = TICKETS;
+                config.ticketer = Ticketer::new().map_err(TlsError::setup)?;
+                if self.session_cache {
+                    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+                }
+            }
             Ok(Arc::new(config))
         };
         Ok(Configs {
@@ -247,8 +251,9 @@ impl ServerTls {
 
     /// The same with a time of one's own, from which what the client waits for the server is not
     /// taken. A client that has sent nothing yet costs nothing but its socket; of those that have,
-    /// as many are served at a time as there are [places](ServerTlsBuilder::handshakes_max), and the
-    /// others wait. Where more than half of these are taken, the time is at most 2 s.
+    /// as many are served at a time as there are [places](ServerTlsBuilder::handshakes_max), a quarter
+    /// of them for one address at most, and the others wait. Where more than half of these are
+    /// taken, the time is at most 2 s.
     ///
     /// Cancel safe in that the connection is closed.
     ///
@@ -262,7 +267,7 @@ impl ServerTls {
         time: Duration,
     ) -> Result<Stream, HandshakeError> {
         let (socket, peer) = stream.into_plain().map_err(HandshakeError)?;
-        let mut newcomer = self.0.crowd.enter(time);
+        let mut newcomer = self.0.crowd.enter(peer.ip(), time);
         newcomer.turn(socket.readable()).await.map_err(HandshakeError)?;
         let _place = newcomer.place().await;
         let config = {

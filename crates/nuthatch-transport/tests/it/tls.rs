@@ -17,6 +17,7 @@ use nuthatch_transport::{
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt, net::TcpSocket};
 
 use super::{block_on, bound, pair, read_to_end};
 
@@ -232,6 +233,17 @@ fn sessions_go_on_only_where_they_were_granted() {
             assert_eq!(visit(ClientAuth::None).await, Some(true));
             server.reload().unwrap();
             assert_eq!(visit(ClientAuth::None).await, Some(false));
+
+            // Who is asked for a certificate shows it each time: it may have run out meanwhile.
+            let client = pki.known_client();
+            for auth in [ClientAuth::Require, ClientAuth::Request] {
+                for _ in 0..2 {
+                    let met = meet(at, (&server, auth), (&client, NAME)).await;
+                    let (client, server) = met.unwrap();
+                    assert!(!client.tls().unwrap().is_resumed());
+                    assert!(server.tls().unwrap().peer_certificate().is_some());
+                }
+            }
         });
     }
 }
@@ -412,8 +424,15 @@ fn half_open_handshakes_end_sooner_where_there_are_many() {
     let (bound, address) = bound("127.0.0.1:0");
     runtime.block_on(async {
         let listener = bound.into_listener().unwrap();
+        let ConnectAddr::Tcp { port, .. } = address else { unreachable!("bound to TCP") };
+        // From as many addresses as there are connections: one cannot take all places.
+        let sources = std::cell::Cell::new(1);
         let open = async |said: &[u8]| {
-            let (mut ours, theirs) = pair(&listener, &address).await;
+            sources.set(sources.get() + 1);
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, sources.get()], 0).into()).unwrap();
+            let mut ours = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+            let theirs = listener.accept().await.unwrap().into_stream().unwrap();
             ours.write_all(said).await.unwrap();
             let server = server.clone();
             let begun = tokio::time::Instant::now();
