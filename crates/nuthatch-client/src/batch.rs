@@ -53,13 +53,14 @@ impl Shared {
         keys: Vec<KeyBuf>,
         exptime: Option<i32>,
     ) -> Vec<Result<Option<Item>, Error>> {
+        let keys: Arc<[KeyBuf]> = keys.into();
         let deal = |shares: Vec<(Arc<Node>, Vec<usize>)>| {
             let load = |(node, places): (Arc<Node>, Vec<usize>)| Load {
                 node,
                 parts: lines(&keys, &places)
                     .into_iter()
                     .map(|places| {
-                        let keys = places.iter().map(|at| keys[*at].clone()).collect();
+                        let keys = at_places(&keys, &places);
                         Part { places, ask: Arc::new(Ask::GetMany { keys, exptime }) }
                     })
                     .collect(),
@@ -104,8 +105,9 @@ impl Shared {
         split: impl Fn(Reply, usize) -> Vec<Result<T, Error>>,
     ) -> Vec<Result<T, Error>> {
         let deadline = self.deadline();
-        let mut outcomes: Vec<Result<T, Error>> = Vec::new();
-        outcomes.resize_with(n, || Err(Kind::NoNode.into()));
+        // An error is an allocation, so that there are none to begin with.
+        let mut outcomes: Vec<Option<Result<T, Error>>> = Vec::new();
+        outcomes.resize_with(n, || None);
         let mut left: Vec<usize> = (0..n).collect();
         let mut pauses = None;
         let mut n_retries = 0;
@@ -130,7 +132,7 @@ impl Shared {
                         Err(error) => vec_of(error, part.places.len()),
                     };
                     for (at, outcome) in part.places.iter().zip(each) {
-                        outcomes[*at] = outcome;
+                        outcomes[*at] = Some(outcome);
                     }
                 }
             }
@@ -139,7 +141,8 @@ impl Shared {
                 time::sleep(pause).await;
             }
         }
-        outcomes
+        let or_none = |outcome: Option<_>| outcome.unwrap_or_else(|| Err(Kind::NoNode.into()));
+        outcomes.into_iter().map(or_none).collect()
     }
 
     /// Which nodes have these keys, and which keys they have. Keys without a node have none.
@@ -188,6 +191,16 @@ fn vec_of<T>(error: Error, n: usize) -> Vec<Result<T, Error>> {
     (0..n).map(|_| Err(error.clone())).collect()
 }
 
+/// The keys at these places, in the order of the places. A list of them all is shared.
+fn at_places(keys: &Arc<[KeyBuf]>, places: &[usize]) -> Arc<[KeyBuf]> {
+    // Those that are tried again can be as many and in another order.
+    if places.iter().copied().eq(0..keys.len()) {
+        Arc::clone(keys)
+    } else {
+        places.iter().map(|at| keys[*at].clone()).collect()
+    }
+}
+
 /// Deals keys out to command lines.
 fn lines(keys: &[KeyBuf], places: &[usize]) -> Vec<Vec<usize>> {
     let (mut lines, mut line, mut line_bytes) = (Vec::new(), Vec::new(), 0);
@@ -215,6 +228,17 @@ mod tests {
     use nuthatch_types::Key;
 
     use super::*;
+
+    #[test]
+    fn keys_are_shared_where_they_are_all_and_in_order() {
+        let keys = ["a", "b", "c"].map(|key| Key::new(key).unwrap().to_buf());
+        let [a, b, c] = keys.clone();
+        let keys: Arc<[KeyBuf]> = keys.into();
+        assert!(Arc::ptr_eq(&at_places(&keys, &[0, 1, 2]), &keys));
+        assert_eq!(*at_places(&keys, &[2, 0, 1]), [c.clone(), a.clone(), b.clone()]);
+        assert_eq!(*at_places(&keys, &[0, 1]), [a, b.clone()]);
+        assert_eq!(*at_places(&keys, &[1, 2]), [b, c]);
+    }
 
     #[test]
     fn keys_are_dealt_out_to_lines() {

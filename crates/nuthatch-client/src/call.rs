@@ -36,7 +36,8 @@ pub(crate) enum Ask {
         exptime: Option<i32>,
     },
     GetMany {
-        keys: Box<[KeyBuf]>,
+        /// Shared with the caller, who may have to ask for some of them again.
+        keys: Arc<[KeyBuf]>,
         exptime: Option<i32>,
     },
     Store(Store),
