@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use nuthatch_proto::client::{BinaryCommand, BinaryConnection, Limits, Response, Tag};
+use nuthatch_proto::client::{BinaryCommand, BinaryConnection, Limits, Response};
 use nuthatch_types::KeyBuf;
 
-use super::waiter::Parts;
+use super::waiter::{Parts, deliver};
 use super::{Slot, Waiter};
 use crate::call::{Ask, Store};
 use crate::error::{Cause, Error, Kind};
@@ -55,21 +55,7 @@ impl BinaryWire {
                 }
                 other => other,
             };
-            match (answer.tag, response) {
-                (Tag::More(Slot::Whole(waiter)), response) => waiter.take(response)?,
-                (Tag::Done(Slot::Whole(waiter)), Response::Noop) => {
-                    n += 1;
-                    waiter.finish_parts(&mut self.parts);
-                }
-                (Tag::Done(Slot::Whole(waiter)), response) => {
-                    n += 1;
-                    waiter.finish(response)?;
-                }
-                (Tag::Done(Slot::Part { ask, at }), response) => {
-                    self.parts.take(&ask, at, response)?;
-                }
-                (Tag::More(_) | Tag::Done(Slot::Own), _) => {}
-            }
+            n += usize::from(deliver(answer.tag, response, &mut self.parts)?);
         }
         Ok(n)
     }

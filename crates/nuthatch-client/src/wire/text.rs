@@ -1,10 +1,10 @@
 //! The text protocols. Where the server knows meta commands they are used for all that is asked of
 //! one key; several keys are still one `gets` line, which is the shortest way to ask for them.
 
-use nuthatch_proto::client::{Command, Connection, Limits, MetaOptions, Response, Tag};
+use nuthatch_proto::client::{Command, Connection, Limits, MetaOptions};
 use nuthatch_types::{Key, KeyBuf, KeyError, StoreMode};
 
-use super::waiter::Parts;
+use super::waiter::{Parts, deliver};
 use super::{Slot, Waiter};
 use crate::call::{Ask, MetaVerb, Store};
 use crate::error::{Cause, Error, Kind};
@@ -107,21 +107,7 @@ impl TextWire {
     pub(super) fn hear(&mut self) -> Result<usize, Cause> {
         let mut n = 0;
         while let Some(answer) = self.connection.poll()? {
-            match (answer.tag, &answer.response) {
-                (Tag::More(Slot::Whole(waiter)), response) => waiter.take(response)?,
-                (Tag::Done(Slot::Whole(waiter)), Response::Noop) => {
-                    n += 1;
-                    waiter.finish_parts(&mut self.parts);
-                }
-                (Tag::Done(Slot::Whole(waiter)), response) => {
-                    n += 1;
-                    waiter.finish(response)?;
-                }
-                (Tag::Done(Slot::Part { ask, at }), response) => {
-                    self.parts.take(&ask, at, response)?;
-                }
-                (Tag::More(_) | Tag::Done(Slot::Own), _) => {}
-            }
+            n += usize::from(deliver(answer.tag, &answer.response, &mut self.parts)?);
         }
         Ok(n)
     }

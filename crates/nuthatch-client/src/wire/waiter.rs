@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nuthatch_proto::MetaStatus;
-use nuthatch_proto::client::{MetaResponse, Response};
+use nuthatch_proto::client::{MetaResponse, Response, Tag};
 use nuthatch_types::{Deleted, KeyBuf, Stored};
 
 use crate::call::{Answer, Ask, Call, Reply};
@@ -58,6 +58,32 @@ pub(super) struct Parts {
     error: Option<Error>,
 }
 
+/// Hands an answer, or a part of one, to whoever it is for; says whether a call is answered by it.
+///
+/// # Errors
+///
+/// [`Cause::WrongKey`]: answers and calls do not belong together any more.
+pub(super) fn deliver(
+    tag: Tag<'_, Slot>,
+    response: &Response<'_>,
+    parts: &mut Parts,
+) -> Result<bool, Cause> {
+    match (tag, response) {
+        (Tag::More(Slot::Whole(waiter)), _) => waiter.take(response)?,
+        (Tag::Done(Slot::Whole(waiter)), Response::Noop) => {
+            waiter.finish_parts(parts);
+            return Ok(true);
+        }
+        (Tag::Done(Slot::Whole(waiter)), _) => {
+            waiter.finish(response)?;
+            return Ok(true);
+        }
+        (Tag::Done(Slot::Part { ask, at }), _) => parts.take(&ask, at, response)?,
+        (Tag::More(_) | Tag::Done(Slot::Own), _) => {}
+    }
+    Ok(false)
+}
+
 impl Waiter {
     pub(super) fn new(Call { ask, answer }: Call) -> Self {
         let partial = match &*ask {
@@ -87,7 +113,7 @@ impl Waiter {
     /// # Errors
     ///
     /// [`Cause::WrongKey`]: answers and calls do not belong together any more.
-    pub(super) fn take(&mut self, response: &Response<'_>) -> Result<(), Cause> {
+    fn take(&mut self, response: &Response<'_>) -> Result<(), Cause> {
         let is_gone = self.answer.is_closed();
         match (&mut self.partial, &*self.ask, *response) {
             (partial, Ask::Get { key, .. }, Response::Value { key: own, flags, cas, data }) => {
@@ -118,7 +144,7 @@ impl Waiter {
     }
 
     /// Takes what came for the parts before the end.
-    pub(super) fn finish_parts(mut self, parts: &mut Parts) {
+    fn finish_parts(mut self, parts: &mut Parts) {
         let Parts { items, error } = std::mem::take(parts);
         if let Some(error) = error {
             return self.fail(error);
@@ -139,7 +165,7 @@ impl Waiter {
     ///
     /// [`Cause::WrongKey`]: answers and calls do not belong together any more. The caller has been
     /// told.
-    pub(super) fn finish(mut self, response: &Response<'_>) -> Result<(), Cause> {
+    fn finish(mut self, response: &Response<'_>) -> Result<(), Cause> {
         // An item that is the whole answer is taken like any other.
         if matches!(response, Response::Value { .. } | Response::Config { .. })
             && let Err(cause) = self.take(response)
@@ -233,12 +259,7 @@ impl Parts {
     /// # Errors
     ///
     /// [`Cause::WrongKey`].
-    pub(super) fn take(
-        &mut self,
-        ask: &Ask,
-        at: usize,
-        response: &Response<'_>,
-    ) -> Result<(), Cause> {
+    fn take(&mut self, ask: &Ask, at: usize, response: &Response<'_>) -> Result<(), Cause> {
         let Ask::GetMany { keys, .. } = ask else { return Ok(()) };
         match *response {
             Response::Value { key, flags, cas, data } => {
