@@ -25,6 +25,7 @@ use crate::error::{Error, Kind};
 use crate::item::Item;
 use crate::node::Node;
 use crate::options::OnFailure;
+use crate::time::Deadline;
 
 /// A command for one key.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl Shared {
         &self,
         keys: Vec<KeyBuf>,
         exptime: Option<i32>,
+        deadline: Deadline,
     ) -> Vec<Result<Option<Item>, Error>> {
         let keys: Arc<[KeyBuf]> = keys.into();
         let deal = |shares: Vec<(Arc<Node>, Vec<usize>)>| {
@@ -71,11 +73,15 @@ impl Shared {
             Reply::Items(items) if items.len() == n => items.into_iter().map(Ok).collect(),
             other => vec_of(odd(&other), n),
         };
-        self.rounds(keys.len(), |at| keys[at].as_key().as_bytes(), deal, split).await
+        self.rounds(keys.len(), |at| keys[at].as_key().as_bytes(), deal, split, deadline).await
     }
 
     /// Other commands; the outcomes are in their order. What cannot be sent fails alone.
-    pub(crate) async fn jobs(&self, jobs: Vec<Result<Job, Error>>) -> Vec<Result<Reply, Error>> {
+    pub(crate) async fn jobs(
+        &self,
+        jobs: Vec<Result<Job, Error>>,
+        deadline: Deadline,
+    ) -> Vec<Result<Reply, Error>> {
         let good: Vec<&Job> = jobs.iter().filter_map(|job| job.as_ref().ok()).collect();
         let deal = |shares: Vec<(Arc<Node>, Vec<usize>)>| {
             let part = |at: usize| Part { places: vec![at], ask: Arc::clone(&good[at].ask) };
@@ -87,7 +93,7 @@ impl Shared {
         };
         let split = |reply: Reply, _: usize| vec![Ok(reply)];
         let key = |at: usize| good[at].key.as_key().as_bytes();
-        let mut done = self.rounds(good.len(), key, deal, split).await.into_iter();
+        let mut done = self.rounds(good.len(), key, deal, split, deadline).await.into_iter();
         let none = || Err(Kind::NoNode.into());
         let each = jobs.iter().map(|job| match job {
             Ok(_) => done.next().unwrap_or_else(none),
@@ -103,8 +109,8 @@ impl Shared {
         key: impl Fn(usize) -> &'a [u8],
         deal: impl Fn(Vec<(Arc<Node>, Vec<usize>)>) -> Vec<Load>,
         split: impl Fn(Reply, usize) -> Vec<Result<T, Error>>,
+        deadline: Deadline,
     ) -> Vec<Result<T, Error>> {
-        let deadline = self.deadline();
         // An error is an allocation, so that there are none to begin with.
         let mut outcomes: Vec<Option<Result<T, Error>>> = Vec::new();
         outcomes.resize_with(n, || None);
@@ -171,7 +177,7 @@ impl Shared {
 
 impl Load {
     /// Asks all, and then waits for all.
-    async fn ask(&self, deadline: Instant) -> Vec<Result<Reply, Error>> {
+    async fn ask(&self, deadline: Deadline) -> Vec<Result<Reply, Error>> {
         let mut sent = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
             sent.push(self.node.enqueue_until(&part.ask, deadline).await);

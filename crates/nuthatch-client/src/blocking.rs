@@ -25,6 +25,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nuthatch_types::{Cas, Deleted, Stored, Ttl};
@@ -171,6 +172,18 @@ impl Client {
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> Vec<Result<Deleted, Error>> {
         self.wait(async |client| client.delete_many(keys).await)
+    }
+
+    /// As [`Client::with_timeout`](crate::Client::with_timeout).
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { client: self.client.with_timeout(timeout), driver: Arc::clone(&self.driver) }
+    }
+
+    /// As [`Client::with_deadline`](crate::Client::with_deadline).
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Instant) -> Self {
+        Self { client: self.client.with_deadline(deadline), driver: Arc::clone(&self.driver) }
     }
 
     /// As [`Client::status`](crate::Client::status).

@@ -22,6 +22,7 @@ use crate::login::Login;
 use crate::node::NodeOptions;
 use crate::options::{Ejection, OnFailure, Protocol, Retry};
 use crate::route::{self, Router};
+use crate::time::TimeLimit;
 use crate::url::{self, Nodes};
 
 /// The settings of a [`Client`] to be.
@@ -332,6 +333,7 @@ impl Builder {
         };
         NodeOptions {
             dial,
+            timeout: self.timeout,
             ejection: self.ejection,
             queue_len: self.queue_len,
             n_connections: self.n_connections,
@@ -350,7 +352,8 @@ impl Builder {
             retry: self.retry,
         };
         let events = Events::new(self.observer.clone());
-        Client { shared: Arc::new(Shared::new(settings, events)) }
+        let shared = Arc::new(Shared::new(settings, events));
+        Client { shared, time: TimeLimit::Usual }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::event::{CallReport, Event, Events};
 use crate::node::{Node, NodeOptions};
 use crate::options::{OnFailure, Retry};
 use crate::route::{self, Ring, Router};
+use crate::time::Deadline;
 
 /// What all handles of a client share.
 #[derive(Debug)]
@@ -133,13 +134,13 @@ impl Shared {
         }
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
-        let now = Instant::now();
-        now.checked_add(self.settings.timeout).unwrap_or_else(|| now + FAR)
-    }
-
-    /// Asks whoever has the key, within the time limit.
-    pub(crate) async fn call(&self, key: &[u8], ask: Ask) -> Result<Reply, Error> {
+    /// Asks whoever has the key, until a moment has come.
+    pub(crate) async fn call(
+        &self,
+        key: &[u8],
+        ask: Ask,
+        deadline: Deadline,
+    ) -> Result<Reply, Error> {
         let operation = ask.operation();
         let span = tracing::debug_span!(
             "memcached",
@@ -148,11 +149,15 @@ impl Shared {
             server.address = tracing::field::Empty,
             error.type = tracing::field::Empty,
         );
-        self.attempts(key, Arc::new(ask)).instrument(span).await
+        self.attempts(key, Arc::new(ask), deadline).instrument(span).await
     }
 
-    async fn attempts(&self, key: &[u8], ask: Arc<Ask>) -> Result<Reply, Error> {
-        let deadline = self.deadline();
+    async fn attempts(
+        &self,
+        key: &[u8],
+        ask: Arc<Ask>,
+        deadline: Deadline,
+    ) -> Result<Reply, Error> {
         let begun = self.events.is_observed().then(Instant::now);
         self.budget.deposit();
         let mut pauses = None;
@@ -233,7 +238,7 @@ impl Shared {
     pub(crate) fn pause(
         &self,
         pauses: &mut Option<backon::ExponentialBackoff>,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Option<Duration> {
         let make = || {
             let builder = backon::ExponentialBuilder::new();
@@ -241,7 +246,7 @@ impl Shared {
             builder.without_max_times().with_jitter().build()
         };
         let pause = pauses.get_or_insert_with(make).next()?;
-        (Instant::now() + pause < deadline).then_some(pause)
+        (Instant::now() + pause < deadline.at).then_some(pause)
     }
 }
 
@@ -300,9 +305,6 @@ impl Budget {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
-
-/// For those who want no time limit.
-const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
 #[cfg(test)]
 mod tests {

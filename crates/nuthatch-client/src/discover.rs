@@ -17,7 +17,7 @@ use std::time::Duration;
 use nuthatch_discovery::{Following, Members, Next, Source, SourceError, State, View};
 use nuthatch_transport::ConnectAddr;
 use nuthatch_types::{ClusterConfig, Key};
-use tokio::time::{self, Instant};
+use tokio::time;
 
 use crate::call::{Ask, Reply};
 use crate::cluster::{Shared, Spec};
@@ -26,6 +26,7 @@ use crate::error::{Error, Kind};
 use crate::event::{Event, Events};
 use crate::node::{Node, NodeOptions};
 use crate::route;
+use crate::time::Deadline;
 
 /// Where to ask who the nodes of a cluster are, and how often; for
 /// [`Builder::auto_discover`](crate::Builder::auto_discover).
@@ -175,7 +176,7 @@ impl Asking {
                 unreachable(error)
             }
         })?;
-        let until = || Instant::now() + options.dial.connect_timeout;
+        let until = || Deadline::after(options.dial.connect_timeout);
         let key = |name: &str| match Key::new(name) {
             Ok(key) => Ok(key.to_buf()),
             Err(error) => Err(SourceError::Setting(error.to_string())),

@@ -24,18 +24,21 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use backon::BackoffBuilder;
 use nuthatch_transport::Stream;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::dial::Dialer;
 use crate::error::{Cause, Error};
 use crate::event::{Event, Events};
-use crate::health::Health;
+use crate::health::{Health, millis};
+use crate::node::NodeOptions;
 use crate::options::Ejection;
 use crate::wire::Wire;
 
@@ -43,6 +46,9 @@ use crate::wire::Wire;
 /// commands, which fill any socket buffer; a server that does not read makes the client hold this
 /// much and one value more.
 const OUT_BYTES_MAX: usize = 1 << 20;
+
+/// A server that has not answered for a second, whatever its callers would wait, is no cache.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
 
 /// The handle: a place to put calls.
 #[derive(Debug)]
@@ -58,6 +64,11 @@ pub(crate) struct LinkState {
     /// How many calls in a row were not answered in time. Relaxed: it is only a count.
     n_timeouts: AtomicU32,
     timeouts_max: u32,
+    /// When the first of them ended, in milliseconds since `born`.
+    row_began_ms: AtomicU64,
+    born: Instant,
+    /// How long calls with short time limits may remain unanswered.
+    patience: Duration,
     /// Wakes the task: the connection is to be given up, or made to another place.
     give_up: Notify,
     renew: Notify,
@@ -86,9 +97,17 @@ impl LinkState {
         }
     }
 
-    /// A call that was sent was not answered in time.
-    pub(crate) fn timed_out(&self) {
-        if self.n_timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= self.timeouts_max {
+    /// A call that was sent was not answered in time. Where that was less than usual, the first of
+    /// the row must be long enough ago: the impatience of some is not to cost all the connection.
+    pub(crate) fn timed_out(&self, was_short: bool) {
+        let now = self.born.elapsed();
+        let n_before = self.n_timeouts.fetch_add(1, Ordering::Relaxed);
+        if n_before == 0 {
+            self.row_began_ms.store(millis(now), Ordering::Relaxed);
+        }
+        let began = Duration::from_millis(self.row_began_ms.load(Ordering::Relaxed));
+        let is_long = !was_short || now.saturating_sub(began) >= self.patience;
+        if is_long && n_before + 1 >= self.timeouts_max {
             self.give_up.notify_one();
         }
     }
@@ -106,14 +125,17 @@ impl Link {
         health: Arc<Health>,
         node: Arc<str>,
         events: Events,
-        ejection: Ejection,
-        queue_len: usize,
+        options: &NodeOptions,
     ) -> Self {
+        let &NodeOptions { ejection, queue_len, timeout, .. } = options;
         let (calls, queue) = mpsc::channel(queue_len);
         let state = Arc::new(LinkState {
             phase: watch::Sender::new(Phase::Connecting),
             n_timeouts: AtomicU32::new(0),
             timeouts_max: ejection.timeouts.max(1),
+            row_began_ms: AtomicU64::new(0),
+            born: Instant::now(),
+            patience: timeout.min(PATIENCE_MAX),
             give_up: Notify::new(),
             renew: Notify::new(),
         });

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
-use tokio::time::{self, Instant};
+use tokio::time;
 
 use crate::call::{Ask, Call, Reply};
 use crate::dial::{DialOptions, Dialer, Target};
@@ -14,11 +15,14 @@ use crate::event::{Events, NodeStatus};
 use crate::health::Health;
 use crate::link::{Link, LinkState, Phase};
 use crate::options::Ejection;
+use crate::time::Deadline;
 
 /// How nodes are connected to; the same for all.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeOptions {
     pub(crate) dial: DialOptions,
+    /// What a call's time limit is usually.
+    pub(crate) timeout: Duration,
     pub(crate) ejection: Ejection,
     pub(crate) queue_len: usize,
     pub(crate) n_connections: usize,
@@ -60,8 +64,7 @@ impl Node {
                 Arc::clone(&health),
                 Arc::clone(&name),
                 events.clone(),
-                options.ejection,
-                options.queue_len,
+                options,
             )
         };
         let links = (0..options.n_connections.max(1)).map(link).collect();
@@ -101,7 +104,7 @@ impl Node {
     }
 
     /// Puts a call in a queue and waits for its answer, until a moment has come.
-    pub(crate) async fn call(&self, ask: &Arc<Ask>, deadline: Instant) -> Result<Reply, Error> {
+    pub(crate) async fn call(&self, ask: &Arc<Ask>, deadline: Deadline) -> Result<Reply, Error> {
         let sent = self.enqueue_until(ask, deadline).await?;
         self.answer_until(sent, deadline).await
     }
@@ -109,22 +112,30 @@ impl Node {
     pub(crate) async fn enqueue_until(
         &self,
         ask: &Arc<Ask>,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Sent, Error> {
-        match time::timeout_at(deadline, self.enqueue(ask)).await {
+        let too_late = || Error::from(Kind::Timeout(Stage::Queue)).at(&self.name);
+        if deadline.is_over() {
+            return Err(too_late());
+        }
+        match time::timeout_at(deadline.at, self.enqueue(ask)).await {
             Ok(sent) => sent,
-            Err(_) => Err(Error::from(Kind::Timeout(Stage::Queue)).at(&self.name)),
+            Err(_) => Err(too_late()),
         }
     }
 
-    pub(crate) async fn answer_until(&self, sent: Sent, deadline: Instant) -> Result<Reply, Error> {
+    pub(crate) async fn answer_until(
+        &self,
+        sent: Sent,
+        deadline: Deadline,
+    ) -> Result<Reply, Error> {
         let Sent { answer, link } = sent;
-        match time::timeout_at(deadline, answer).await {
+        match time::timeout_at(deadline.at, answer).await {
             Ok(Ok(answer)) => answer.map_err(|error| error.at(&self.name)),
             // The task tells everybody before it ends, unless it was ended with its runtime.
             Ok(Err(_)) => Err(runtime_gone(false).at(&self.name)),
             Err(_) => {
-                link.timed_out();
+                link.timed_out(deadline.is_short);
                 Err(Error::from(Kind::Timeout(Stage::Answer)).at(&self.name))
             }
         }

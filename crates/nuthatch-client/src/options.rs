@@ -59,6 +59,8 @@ pub struct Ejection {
     pub failures: u32,
     /// After so many calls in a row that were not answered in time the connection is given up and
     /// the node ejected; 5 without this. A server that is merely slow has answered one of them.
+    /// Calls with [less time than usual](crate::Client::with_timeout) count only once nothing has
+    /// been answered for the usual time, or for a second if that is less.
     pub timeouts: u32,
     /// The first pause between attempts to connect, 50 ms without this. It doubles with each.
     pub pause_min: Duration,

@@ -52,7 +52,7 @@ impl Client {
             Ok(Job { key, ask })
         };
         let jobs = keys.into_iter().map(|key| job(self.key(&key))).collect();
-        let replies = self.shared.jobs(jobs).await;
+        let replies = self.shared.jobs(jobs, self.deadline()).await;
         replies.into_iter().map(|reply| reply.and_then(deleted)).collect()
     }
 

@@ -8,6 +8,7 @@ mod store;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nuthatch_types::{Key, KeyBuf};
 use tokio::sync::broadcast;
@@ -18,6 +19,7 @@ use crate::call::{Ask, Reply};
 use crate::cluster::Shared;
 use crate::error::{Error, Kind};
 use crate::event::{Event, Status};
+use crate::time::{Deadline, TimeLimit};
 
 /// A handle to a cache: one server, or several among which the keys are spread. Clones are cheap
 /// and share everything; all methods take `&self`, and calls of many tasks are under way at once.
@@ -31,9 +33,10 @@ use crate::event::{Event, Status};
 /// buffer by then, it is never sent; else the server does it, and its answer is read and dropped.
 /// The connection stays in step either way.
 ///
-/// **Time.** Every call ends within [`Builder::timeout`], be it with an
-/// [`is_timeout`](Error::is_timeout) error; waiting for a place in the queue, for a connection that
-/// is being made and for another attempt count. The connection is not closed for that, until so
+/// **Time.** Every call ends within [`Builder::timeout`], or when
+/// [`with_timeout`](Self::with_timeout) or [`with_deadline`](Self::with_deadline) say, be it with
+/// an [`is_timeout`](Error::is_timeout) error; waiting for a place in the queue, for a connection
+/// that is being made and for another attempt count. The connection is not closed for that, until so
 /// many in a row were not answered that the server must be taken for
 /// [gone](crate::Ejection::timeouts).
 ///
@@ -56,6 +59,7 @@ use crate::event::{Event, Status};
 #[derive(Clone)]
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) time: TimeLimit,
 }
 
 impl Client {
@@ -75,6 +79,29 @@ impl Client {
     /// Settings to connect with.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// A handle to the same, whose calls may take another time than [`Builder::timeout`] says.
+    /// `Duration::MAX` is no limit.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn example(cache: nuthatch_client::Client) -> Result<(), nuthatch_client::Error> {
+    /// let report = cache.with_timeout(Duration::from_secs(5)).get("report:2026").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { shared: Arc::clone(&self.shared), time: TimeLimit::Each(timeout) }
+    }
+
+    /// A handle to the same, all of whose calls end at a moment: for work that has to be done by
+    /// then, however many calls it takes. A call after that moment fails at once with
+    /// [`is_timeout`](Error::is_timeout), and is not sent.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Instant) -> Self {
+        Self { shared: Arc::clone(&self.shared), time: TimeLimit::Until(deadline.into()) }
     }
 
     /// Whether there is a connection to any node at this moment.
@@ -112,6 +139,11 @@ impl Client {
         Ok(key?.to_buf())
     }
 
+    /// When a call that begins now is to end.
+    fn deadline(&self) -> Deadline {
+        self.time.deadline(self.shared.settings.timeout)
+    }
+
     pub(crate) fn check_value(&self, len: usize) -> Result<(), Error> {
         let limit = self.shared.settings.value_bytes_max;
         if len > limit { Err(Kind::ValueTooLarge { len, limit }.into()) } else { Ok(()) }
@@ -119,7 +151,7 @@ impl Client {
 
     /// Asks whoever has the key.
     async fn ask(&self, key: impl AsRef<[u8]>, ask: Ask) -> Result<Reply, Error> {
-        self.shared.call(key.as_ref(), ask).await
+        self.shared.call(key.as_ref(), ask, self.deadline()).await
     }
 }
 

@@ -50,7 +50,7 @@ impl Client {
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> Result<Vec<Option<Item>>, Error> {
         let keys = keys.into_iter().map(|key| self.key(&key)).collect::<Result<Vec<_>, _>>()?;
-        self.shared.gets(keys, None).await.into_iter().collect()
+        self.shared.gets(keys, None, self.deadline()).await.into_iter().collect()
     }
 
     /// Looks several items up as [`get_many`](Self::get_many) does, with an outcome for each key: a
@@ -64,7 +64,7 @@ impl Client {
     ) -> Vec<Result<Option<Item>, Error>> {
         let keys: Vec<_> = keys.into_iter().map(|key| self.key(&key)).collect();
         let good = keys.iter().filter_map(|key| key.as_ref().ok().cloned()).collect();
-        let mut found = self.shared.gets(good, None).await.into_iter();
+        let mut found = self.shared.gets(good, None, self.deadline()).await.into_iter();
         let each = keys.into_iter().map(|key| key.and_then(|_| found.next().unwrap_or(Ok(None))));
         each.collect()
     }
@@ -79,7 +79,8 @@ impl Client {
     ) -> Vec<Result<Option<Item>, Error>> {
         let keys: Vec<_> = keys.into_iter().map(|key| self.key(&key)).collect();
         let good = keys.iter().filter_map(|key| key.as_ref().ok().cloned()).collect();
-        let mut found = self.shared.gets(good, Some(clock::exptime(ttl))).await.into_iter();
+        let mut found =
+            self.shared.gets(good, Some(clock::exptime(ttl)), self.deadline()).await.into_iter();
         let each = keys.into_iter().map(|key| key.and_then(|_| found.next().unwrap_or(Ok(None))));
         each.collect()
     }

@@ -16,6 +16,7 @@ use crate::cluster::Shared;
 use crate::error::{Error, Kind};
 use crate::item::Stats;
 use crate::node::Node;
+use crate::time::TimeLimit;
 
 impl Client {
     /// The nodes, each to be asked by itself.
@@ -23,6 +24,7 @@ impl Client {
         let nodes = &self.shared.topology().nodes;
         let of = |node: &Arc<Node>| NodeClient {
             shared: Arc::clone(&self.shared),
+            time: self.time,
             node: Arc::clone(node),
         };
         nodes.iter().map(of).collect()
@@ -100,6 +102,7 @@ impl Client {
 #[derive(Clone)]
 pub struct NodeClient {
     shared: Arc<Shared>,
+    time: TimeLimit,
     node: Arc<Node>,
 }
 
@@ -220,7 +223,7 @@ impl NodeClient {
     async fn call(&self, ask: Ask) -> Result<Reply, Error> {
         let begun = Instant::now();
         let ask = Arc::new(ask);
-        let result = self.node.call(&ask, self.shared.deadline()).await;
+        let result = self.node.call(&ask, self.time.deadline(self.shared.settings.timeout)).await;
         self.shared.report(&ask, Some(&self.node), Some(begun), 0, result.as_ref().err());
         result
     }

@@ -135,7 +135,7 @@ impl Client {
                 Ok(Job { key: self.key(key)?, ask: Arc::new(ask) })
             })
             .collect();
-        let replies = self.shared.jobs(jobs).await;
+        let replies = self.shared.jobs(jobs, self.deadline()).await;
         replies.into_iter().map(|reply| reply.and_then(stored)).collect()
     }
 

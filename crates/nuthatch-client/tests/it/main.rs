@@ -5,6 +5,7 @@ mod calls;
 mod cancel;
 mod cluster;
 mod compute;
+mod deadline;
 mod dialects;
 mod end;
 mod failure;
