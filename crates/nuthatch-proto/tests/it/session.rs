@@ -287,12 +287,20 @@ fn an_idle_session_is_small_and_holds_no_buffers() {
 
 #[test]
 fn a_refused_value_with_another_end_ends_it() {
-    let input = format!("set a 0 0 40000\r\n{}\r\n\nversion\r\n", "v".repeat(39_999));
-    for n in [1, 7, 5000, usize::MAX] {
-        let run = run(&mut Model::default(), input.as_bytes(), &Cuts::every(n));
-        let output = String::from_utf8(run.output).unwrap();
-        assert_eq!(output, "SERVER_ERROR object too large for cache\r\n", "{n}");
-        assert_eq!(run.end, Want::Close, "{n}");
+    let too_large = "SERVER_ERROR object too large for cache\r\n";
+    // Behind a line that makes the receive buffer grow, a value that would else come in pieces is
+    // at hand as a whole.
+    let long = format!("get {}\n", "a ".repeat(60_000));
+    for (before, answered) in [("", ""), (&*long, "END\r\n")] {
+        for (len, rest) in [(39_999, "\r\n\nversion\r\n"), (40_001, "\r\nversion\r\n")] {
+            let input = format!("{before}set a 0 0 40000\r\n{}{rest}", "v".repeat(len));
+            for n in [1, 7, 5000, usize::MAX] {
+                let run = run(&mut Model::default(), input.as_bytes(), &Cuts::every(n));
+                let output = String::from_utf8(run.output).unwrap();
+                assert_eq!(output, format!("{answered}{too_large}"), "{} {len} {n}", before.len());
+                assert_eq!(run.end, Want::Close, "{} {len} {n}", before.len());
+            }
+        }
     }
 }
 
