@@ -200,8 +200,7 @@ impl<H: Handler> Exchange<H> {
             }
             _ => None,
         };
-        let is_trusted =
-            from.ip().to_canonical().is_loopback() || worker.settings.udp_trust.contain(from);
+        let is_trusted = worker.settings.udp_trust.contain_or_loopback(from);
         let (answer_len_max, too_long) = if is_trusted {
             (ANSWER_LEN_MAX, TOO_LONG)
         } else {

@@ -29,6 +29,11 @@ impl Networks {
         self.0.iter().any(|network| network.contains(&ip))
     }
 
+    /// Whether an address is in one of them, or of this machine: who is here is trusted anyway.
+    pub fn contain_or_loopback(&self, address: SocketAddr) -> bool {
+        address.ip().to_canonical().is_loopback() || self.contain(address)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -86,6 +91,20 @@ mod tests {
             assert!(!contain(networks, outside), "{networks} {outside}");
         }
         assert!(!Networks::default().contain("127.0.0.1:1".parse().unwrap()));
+    }
+
+    #[test]
+    fn this_machine_may_count_as_one_of_them() {
+        let networks: Networks = "10.0.0.0/8".parse().unwrap();
+        for (address, is_trusted) in [
+            ("127.0.0.1:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.1.2.3]:1", true),
+            ("10.0.0.1:1", true),
+            ("192.0.2.1:1", false),
+        ] {
+            assert_eq!(networks.contain_or_loopback(address.parse().unwrap()), is_trusted);
+        }
     }
 
     #[test]

@@ -201,10 +201,7 @@ impl Cluster {
         // Over UDP nobody is at the other end whose address would be known.
         let is_allowed = match who {
             Some(Peer::Unix) => true,
-            Some(Peer::Tcp(address)) => {
-                let address = *address;
-                address.ip().to_canonical().is_loopback() || self.0.rules.allow.contain(address)
-            }
+            Some(Peer::Tcp(address)) => self.0.rules.allow.contain_or_loopback(*address),
             _ => false,
         };
         if !is_allowed {
