@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::poll_fn,
     io::{self, IoSlice},
-    net::{self, IpAddr, SocketAddr},
+    net::{self, SocketAddr},
     os::{
         fd::{AsFd, BorrowedFd},
         unix,
@@ -325,16 +325,6 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A process of this machine; it has no address.
     Unix,
-}
-
-impl Peer {
-    /// The IP address; `None` for a process of this machine.
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Self::Tcp(address) => Some(address.ip()),
-            Self::Unix => None,
-        }
-    }
 }
 
 impl fmt::Display for Peer {

@@ -17,9 +17,10 @@ use std::time::SystemTime;
 use nuthatch_proto::{Auth, Later, Outcome, Reply, Sasl, Value};
 use nuthatch_transport::passwords::{Check, Passwords, USER_LEN_MAX};
 use nuthatch_transport::sasl::{Authenticator, Exchange, Job, Refusal, Step};
+use nuthatch_transport::{Origin, Peer};
 
 use super::{Engine, ItemPin};
-use crate::logins::{Attempt, Pool, Source, Tried};
+use crate::logins::{Attempt, Pool, Tried};
 
 /// What a client hears that is refused, in either protocol.
 const FAILURE: &str = "CLIENT_ERROR authentication failure";
@@ -40,10 +41,22 @@ pub(super) struct Logins {
 
 /// What is known of a connection's logins.
 struct Client {
-    source: Source,
+    origin: Origin,
     n_failures: u32,
     /// The one that is under way, if it is SASL's.
     exchange: Option<Exchange>,
+}
+
+impl Client {
+    /// One of whom nothing else is known yet.
+    const fn at(origin: Origin) -> Self {
+        Self { origin, n_failures: 0, exchange: None }
+    }
+
+    /// That of a connection which has begun a login and is answered late.
+    fn answered<'r>(reply: &'r mut Reply<'_, ItemPin>) -> &'r mut Self {
+        reply.keep(|| Self::at(Origin::Local))
+    }
 }
 
 impl Logins {
@@ -113,12 +126,12 @@ impl Engine {
             return Outcome::Done;
         };
         let check = passwords.check(auth.user, auth.password);
-        let Client { source, n_failures, .. } = *self.client(reply);
+        let Client { origin, n_failures, .. } = *self.client(reply);
         // Longer names are in no file: as much of them as anybody wants to read in a log.
         let user = auth.user[..auth.user.len().min(USER_LEN_MAX)].into();
         let later = reply.later();
         let attempt = TextAttempt { logins: Arc::clone(logins), later, user, check };
-        logins.pool.try_later(source, n_failures, attempt);
+        logins.pool.try_later(origin, n_failures, attempt);
         Outcome::Pending
     }
 
@@ -150,17 +163,17 @@ impl Engine {
         let exchange = client.exchange.get_or_insert_with(|| authenticator.exchange());
         let step = if begins { exchange.start(mechanism, data) } else { exchange.step(data) };
         let claimed = claimed(exchange);
-        let (source, n_failures) = (client.source, client.n_failures);
+        let (origin, n_failures) = (client.origin, client.n_failures);
         if matches!(step, Step::Refused(Refusal::Wrong)) {
             // A name that nobody can have, or that of another one.
             client.n_failures = client.n_failures.saturating_add(1);
-            logins.pool.note_failure(source);
+            logins.pool.note_failure(origin);
         }
         match logins.say(step, &claimed, reply) {
             None => Outcome::Done,
             Some(job) => {
                 let attempt = SaslAttempt { logins: Arc::clone(logins), later: reply.later(), job };
-                logins.pool.try_later(source, n_failures, attempt);
+                logins.pool.try_later(origin, n_failures, attempt);
                 Outcome::Pending
             }
         }
@@ -171,8 +184,8 @@ impl Engine {
         reply.keep(|| {
             let telemetry = self.shared.telemetry.as_ref();
             let conn = telemetry.and_then(|telemetry| telemetry.conn(number));
-            let source = Source::of(conn.as_ref().and_then(|conn| conn.peer()));
-            Client { source, n_failures: 0, exchange: None }
+            let peer = conn.as_ref().and_then(|conn| conn.peer());
+            Client::at(peer.map_or(Origin::Local, Peer::origin))
         })
     }
 }
@@ -183,8 +196,7 @@ fn claimed(exchange: &Exchange) -> Vec<u8> {
 
 /// Notes a failure of the connection that a late answer is for.
 fn count_failure(reply: &mut Reply<'_, ItemPin>) {
-    let begin = || Client { source: Source::Local, n_failures: 0, exchange: None };
-    let client = reply.keep(begin);
+    let client = Client::answered(reply);
     client.n_failures = client.n_failures.saturating_add(1);
 }
 
@@ -246,8 +258,7 @@ impl Attempt for SaslAttempt {
                 count_failure(reply);
             }
             let conn = reply.conn();
-            let client: &mut Client =
-                reply.keep(|| Client { source: Source::Local, n_failures: 0, exchange: None });
+            let client = Client::answered(reply);
             let (step, claimed) = match &mut client.exchange {
                 Some(exchange) => (exchange.finish(worked), claimed(exchange)),
                 None => (Step::Refused(Refusal::Malformed), Vec::new()),

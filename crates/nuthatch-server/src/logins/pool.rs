@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Instant, SystemTime};
 
+use nuthatch_transport::Origin;
 use parking_lot::{Condvar, Mutex};
 
 use super::failures::Failures;
-use super::{Attempt, Source, Tried};
+use super::{Attempt, Tried};
 
 /// How many logins may wait for their turn; a connection has one at a time. Each keeps what its
 /// client sent, 8 KiB at most. When there are more, the address with the most of them loses one.
@@ -46,7 +47,7 @@ struct State {
     held: BinaryHeap<Held>,
     /// How many of each address wait for their time, or have waited and are not looked at yet; and of
     /// all addresses.
-    n_held_of: HashMap<Source, u32>,
+    n_held_of: HashMap<Origin, u32>,
     n_held: usize,
     failures: Failures,
     /// Numbers those that are held, so that of two with one time the first comes first.
@@ -67,7 +68,7 @@ impl Pool {
     /// Has an attempt checked that comes from here, on a connection with so many failures.
     pub(crate) fn try_later(
         &self,
-        source: Source,
+        origin: Origin,
         n_failures: u32,
         attempt: impl Attempt + 'static,
     ) {
@@ -77,7 +78,7 @@ impl Pool {
             drop(state);
             return attempt.refuse();
         }
-        state.ready.push(Waiting { source, n_failures, has_waited: false, attempt });
+        state.ready.push(Waiting { origin, n_failures, has_waited: false, attempt });
         let too_many = state.take_too_many();
         drop(state);
         self.inner.changed.notify_one();
@@ -87,8 +88,8 @@ impl Pool {
     }
 
     /// Notes a failure that showed without any work.
-    pub(crate) fn note_failure(&self, source: Source) {
-        self.inner.state.lock().failures.note(source, now());
+    pub(crate) fn note_failure(&self, origin: Origin) {
+        self.inner.state.lock().failures.note(origin, now());
     }
 
     /// Begins a thread if all are busy and there may be another one; whether there is any.
@@ -136,12 +137,12 @@ impl Inner {
             match state.next(now()) {
                 Next::Check(waiting) => {
                     drop(state);
-                    let source = waiting.source;
+                    let origin = waiting.origin;
                     let is_wrong = check(waiting.attempt) == Tried::Wrong;
                     state = self.state.lock();
                     if is_wrong {
                         // Before the next one is looked at.
-                        state.failures.note(source, now());
+                        state.failures.note(origin, now());
                     }
                 }
                 Next::Refuse(attempt) => {
@@ -187,15 +188,15 @@ impl State {
                 self.release(&waiting);
                 return Next::wanted(waiting);
             }
-            let wait = self.failures.wait(waiting.source, waiting.n_failures, now);
+            let wait = self.failures.wait(waiting.origin, waiting.n_failures, now);
             if wait.is_zero() {
                 return Next::wanted(waiting);
             }
-            let n_held = self.n_held_of.get(&waiting.source).copied().unwrap_or(0);
+            let n_held = self.n_held_of.get(&waiting.origin).copied().unwrap_or(0);
             if n_held >= HELD_MAX || self.n_held >= HELD_MAX_IN_ALL {
                 return Next::Refuse(waiting.attempt);
             }
-            self.n_held_of.insert(waiting.source, n_held + 1);
+            self.n_held_of.insert(waiting.origin, n_held + 1);
             self.n_held += 1;
             self.n_holds += 1;
             self.held.push(Held { until: now + wait, number: self.n_holds, waiting });
@@ -215,10 +216,10 @@ impl State {
     /// One that has waited does so no more.
     fn release(&mut self, waiting: &Waiting) {
         self.n_held -= 1;
-        if let Some(n) = self.n_held_of.get_mut(&waiting.source) {
+        if let Some(n) = self.n_held_of.get_mut(&waiting.origin) {
             *n -= 1;
             if *n == 0 {
-                self.n_held_of.remove(&waiting.source);
+                self.n_held_of.remove(&waiting.origin);
             }
         }
     }
@@ -238,7 +239,7 @@ fn check(attempt: Box<dyn Attempt>) -> Tried {
 
 /// An attempt that waits.
 struct Waiting {
-    source: Source,
+    origin: Origin,
     n_failures: u32,
     /// For its earlier failures; what it waits for now is its turn.
     has_waited: bool,
@@ -276,19 +277,19 @@ impl Eq for Held {}
 /// Attempts that are to be checked: addresses take turns, and those of one address come in order.
 #[derive(Default)]
 struct Turns {
-    by_source: HashMap<Source, VecDeque<Waiting>>,
+    by_origin: HashMap<Origin, VecDeque<Waiting>>,
     /// The addresses that have some, each once.
-    turns: VecDeque<Source>,
+    turns: VecDeque<Origin>,
     len: usize,
 }
 
 impl Turns {
     fn push(&mut self, waiting: Waiting) {
-        let of_source = self.by_source.entry(waiting.source).or_default();
-        if of_source.is_empty() {
-            self.turns.push_back(waiting.source);
+        let of_origin = self.by_origin.entry(waiting.origin).or_default();
+        if of_origin.is_empty() {
+            self.turns.push_back(waiting.origin);
         }
-        of_source.push_back(waiting);
+        of_origin.push_back(waiting);
         self.len += 1;
     }
 
@@ -297,25 +298,25 @@ impl Turns {
         if self.len <= WAITING_MAX {
             return None;
         }
-        let source = *self.by_source.iter().max_by_key(|(_, of_source)| of_source.len())?.0;
-        let of_source = self.by_source.get_mut(&source)?;
-        let waiting = of_source.pop_back();
-        if of_source.is_empty() {
-            self.by_source.remove(&source);
-            self.turns.retain(|turn| *turn != source);
+        let origin = *self.by_origin.iter().max_by_key(|(_, of_origin)| of_origin.len())?.0;
+        let of_origin = self.by_origin.get_mut(&origin)?;
+        let waiting = of_origin.pop_back();
+        if of_origin.is_empty() {
+            self.by_origin.remove(&origin);
+            self.turns.retain(|turn| *turn != origin);
         }
         self.len -= usize::from(waiting.is_some());
         waiting
     }
 
     fn pop(&mut self) -> Option<Waiting> {
-        let source = self.turns.pop_front()?;
-        let of_source = self.by_source.get_mut(&source)?;
-        let waiting = of_source.pop_front();
-        if of_source.is_empty() {
-            self.by_source.remove(&source);
+        let origin = self.turns.pop_front()?;
+        let of_origin = self.by_origin.get_mut(&origin)?;
+        let waiting = of_origin.pop_front();
+        if of_origin.is_empty() {
+            self.by_origin.remove(&origin);
         } else {
-            self.turns.push_back(source);
+            self.turns.push_back(origin);
         }
         self.len -= usize::from(waiting.is_some());
         waiting

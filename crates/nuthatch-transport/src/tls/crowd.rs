@@ -16,7 +16,6 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     io,
-    net::{IpAddr, Ipv6Addr},
     pin::pin,
     sync::{
         Arc,
@@ -30,6 +29,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Instant, sleep},
 };
+
+use crate::Origin;
 
 /// How many handshakes may be under way at a time, where it is not said. One takes some 20 KiB
 /// until it is over.
@@ -46,10 +47,6 @@ const TIME_CROWDED: Duration = Duration::from_secs(2);
 /// same, since a handshake whose client is not idle is over within a millisecond of work.
 const ADDRESS_SHARE: usize = 4;
 
-/// The bits of an IPv6 address that tell one network from another: whoever has one of these has all
-/// addresses in it.
-const V6_NETWORK: u128 = !0 << 64;
-
 /// How often somebody who waits looks whether it has become crowded.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -62,7 +59,7 @@ pub(super) struct Crowd {
     free: Semaphore,
     /// What each address from which somebody has come may take, and how many have: no more
     /// addresses than connections.
-    addresses: Mutex<HashMap<IpAddr, (Arc<Semaphore>, usize)>>,
+    origins: Mutex<HashMap<Origin, (Arc<Semaphore>, usize)>>,
 }
 
 impl Crowd {
@@ -72,19 +69,18 @@ impl Crowd {
             places,
             n_open: AtomicUsize::new(0),
             free: Semaphore::new(places),
-            addresses: Mutex::default(),
+            origins: Mutex::default(),
         }
     }
 
-    /// Takes note of a client that has connected; who has no address shares one.
-    pub(super) fn enter(&self, address: Option<IpAddr>, time: Duration) -> Newcomer<'_> {
+    /// Takes note of a client that has connected.
+    pub(super) fn enter(&self, origin: Origin, time: Duration) -> Newcomer<'_> {
         self.n_open.fetch_add(1, Relaxed);
-        let address = network(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
-        let mut addresses = self.addresses.lock();
+        let mut origins = self.origins.lock();
         let share = || (Arc::new(Semaphore::new(self.places.div_ceil(ADDRESS_SHARE))), 0);
-        let (share, n) = addresses.entry(address).or_insert_with(share);
+        let (share, n) = origins.entry(origin).or_insert_with(share);
         *n += 1;
-        Newcomer { crowd: self, address, share: Arc::clone(share), time, spent: Duration::ZERO }
+        Newcomer { crowd: self, origin, share: Arc::clone(share), time, spent: Duration::ZERO }
     }
 
     /// How many clients have not finished, silent ones among them.
@@ -101,7 +97,7 @@ impl Crowd {
 #[derive(Debug)]
 pub(super) struct Newcomer<'a> {
     crowd: &'a Crowd,
-    address: IpAddr,
+    origin: Origin,
     share: Arc<Semaphore>,
     time: Duration,
     /// How long it has kept the server waiting.
@@ -150,7 +146,7 @@ impl<'a> Newcomer<'a> {
 impl Drop for Newcomer<'_> {
     fn drop(&mut self) {
         self.crowd.n_open.fetch_sub(1, Relaxed);
-        if let Entry::Occupied(mut entry) = self.crowd.addresses.lock().entry(self.address) {
+        if let Entry::Occupied(mut entry) = self.crowd.origins.lock().entry(self.origin) {
             let (_, n) = entry.get_mut();
             *n -= 1;
             if *n == 0 {
@@ -167,17 +163,12 @@ pub(super) struct Place<'a> {
     _of_all: SemaphorePermit<'a>,
 }
 
-/// What counts as one address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & V6_NETWORK).into(),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
+    use std::{
+        future::{pending, ready},
+        net::IpAddr,
+    };
 
     use tokio::{
         join,
@@ -185,6 +176,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::Peer;
 
     /// Runs a test whose clock moves on when everybody waits, and only then.
     fn paused(test: impl Future<Output = ()>) {
@@ -203,15 +195,15 @@ mod tests {
     fn time_is_short_where_it_is_crowded() {
         paused(async {
             let crowd = Crowd::new(4);
-            let mut first = crowd.enter(None, TIME_DEFAULT);
-            let _second = crowd.enter(None, TIME_DEFAULT);
+            let mut first = crowd.enter(Origin::Local, TIME_DEFAULT);
+            let _second = crowd.enter(Origin::Local, TIME_DEFAULT);
             assert_eq!(waited(&mut first).await, TIME_DEFAULT);
             drop(first);
-            let mut third = crowd.enter(None, TIME_DEFAULT);
+            let mut third = crowd.enter(Origin::Local, TIME_DEFAULT);
             let late = async {
                 sleep(Duration::from_secs(5)).await;
                 // Now there are three for four places: those that wait notice.
-                let mut fourth = crowd.enter(None, TIME_DEFAULT);
+                let mut fourth = crowd.enter(Origin::Local, TIME_DEFAULT);
                 assert_eq!(waited(&mut fourth).await, TIME_CROWDED);
             };
             let (waited, ()) = join!(waited(&mut third), late);
@@ -224,9 +216,9 @@ mod tests {
     fn what_the_client_waits_for_is_not_its_time() {
         paused(async {
             let crowd = Crowd::new(1);
-            let mut first = crowd.enter(None, TIME_DEFAULT);
+            let mut first = crowd.enter(Origin::Local, TIME_DEFAULT);
             let place = first.place().await;
-            let mut second = crowd.enter(None, TIME_DEFAULT);
+            let mut second = crowd.enter(Origin::Local, TIME_DEFAULT);
             second
                 .turn(async {
                     sleep(Duration::from_secs(1)).await;
@@ -255,7 +247,7 @@ mod tests {
         paused(async {
             let crowd = Crowd::new(1);
             let time = Duration::from_millis(700);
-            assert_eq!(waited(&mut crowd.enter(None, time)).await, time);
+            assert_eq!(waited(&mut crowd.enter(Origin::Local, time)).await, time);
             assert_eq!(crowd.len(), 0);
         });
     }
@@ -264,20 +256,21 @@ mod tests {
     fn one_address_cannot_take_all_places() {
         paused(async {
             let crowd = Crowd::new(8);
-            let address = |text: &str| Some(text.parse().unwrap());
+            let origin =
+                |text: &str| Peer::Tcp((text.parse::<IpAddr>().unwrap(), 1).into()).origin();
             let many = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"]
-                .map(|text| crowd.enter(address(text), TIME_DEFAULT));
+                .map(|text| crowd.enter(origin(text), TIME_DEFAULT));
             let held = (many[0].place().await.unwrap(), many[1].place().await.unwrap());
             let soon = Duration::from_secs(60);
             assert!(timeout(soon, many[2].place()).await.is_err(), "a quarter is taken");
             for other in ["2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.1"] {
-                let other = crowd.enter(address(other), TIME_DEFAULT);
+                let other = crowd.enter(origin(other), TIME_DEFAULT);
                 assert!(timeout(soon, other.place()).await.is_ok());
             }
             drop(held);
             assert!(timeout(soon, many[3].place()).await.is_ok());
             drop(many);
-            assert_eq!((crowd.len(), crowd.addresses.lock().len()), (0, 0));
+            assert_eq!((crowd.len(), crowd.origins.lock().len()), (0, 0));
         });
     }
 }

@@ -267,7 +267,7 @@ impl ServerTls {
         time: Duration,
     ) -> Result<Stream, HandshakeError> {
         let (socket, peer) = stream.into_plain().map_err(HandshakeError)?;
-        let mut newcomer = self.0.crowd.enter(peer.ip(), time);
+        let mut newcomer = self.0.crowd.enter(peer.origin(), time);
         newcomer.turn(socket.readable()).await.map_err(HandshakeError)?;
         let _place = newcomer.place().await;
         let config = {

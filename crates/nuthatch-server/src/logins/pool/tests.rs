@@ -50,8 +50,8 @@ impl Drop for Try {
     }
 }
 
-fn source(n: u32) -> Source {
-    Source::V4(Ipv4Addr::from_bits(n))
+fn origin(n: u32) -> Origin {
+    Origin::V4(Ipv4Addr::from_bits(n))
 }
 
 struct Rig {
@@ -75,7 +75,7 @@ impl Rig {
     fn push(&mut self, from: u32, n_failures: u32, attempt: Try) {
         let attempt = Box::new(attempt);
         self.state.ready.push(Waiting {
-            source: source(from),
+            origin: origin(from),
             n_failures,
             has_waited: false,
             attempt,
@@ -88,7 +88,7 @@ impl Rig {
             match self.state.next(self.now) {
                 Next::Check(waiting) => {
                     if check(waiting.attempt) == Tried::Wrong {
-                        self.state.failures.note(waiting.source, self.now);
+                        self.state.failures.note(waiting.origin, self.now);
                     }
                 }
                 Next::Refuse(attempt) => attempt.refuse(),
@@ -110,7 +110,7 @@ fn addresses_take_turns() {
     rig.push(2, 0, rig.attempt(101, Tried::Unknown));
     let order = [0, 100, 200, 1, 101, 2, 3, 4].map(Heard::Checked);
     assert_eq!(rig.run(), order);
-    assert_eq!((rig.state.ready.len, rig.state.ready.by_source.len()), (0, 0));
+    assert_eq!((rig.state.ready.len, rig.state.ready.by_origin.len()), (0, 0));
 }
 
 #[test]
@@ -170,12 +170,12 @@ fn threads_check_and_survive_a_panic() {
     let rig = Rig::new();
     let pool = Pool::new();
     let next = || rig.heard.recv_timeout(Duration::from_secs(60)).unwrap();
-    pool.try_later(source(1), 0, rig.attempt(u32::MAX, Tried::Unknown));
+    pool.try_later(origin(1), 0, rig.attempt(u32::MAX, Tried::Unknown));
     assert_eq!(next(), Heard::Checked(u32::MAX));
-    pool.try_later(source(1), 0, rig.attempt(2, Tried::Unknown));
+    pool.try_later(origin(1), 0, rig.attempt(2, Tried::Unknown));
     assert_eq!(next(), Heard::Checked(2));
     // Its time comes by itself.
-    pool.try_later(source(1), 3, rig.attempt(3, Tried::Unknown));
+    pool.try_later(origin(1), 3, rig.attempt(3, Tried::Unknown));
     assert_eq!(next(), Heard::Checked(3));
 }
 
@@ -190,15 +190,15 @@ fn only_so_many_wait() {
     }
     let max = u32::try_from(WAITING_MAX).unwrap();
     for number in 0..=max {
-        pool.try_later(source(1), 0, rig.attempt(number, Tried::Unknown));
+        pool.try_later(origin(1), 0, rig.attempt(number, Tried::Unknown));
     }
     assert_eq!(rig.heard.try_iter().collect::<Vec<_>>(), [Heard::Refused(max)]);
     // Another one takes the place of the last of those who have many.
-    pool.try_later(source(2), 0, rig.attempt(9999, Tried::Unknown));
+    pool.try_later(origin(2), 0, rig.attempt(9999, Tried::Unknown));
     assert_eq!(rig.heard.try_iter().collect::<Vec<_>>(), [Heard::Refused(max - 1)]);
     let mut state = pool.inner.state.lock();
-    let next = [state.ready.pop(), state.ready.pop()].map(|one| one.unwrap().source);
-    assert_eq!((next, state.ready.len), ([source(1), source(2)], WAITING_MAX - 2));
+    let next = [state.ready.pop(), state.ready.pop()].map(|one| one.unwrap().origin);
+    assert_eq!((next, state.ready.len), ([origin(1), origin(2)], WAITING_MAX - 2));
 }
 
 #[test]
