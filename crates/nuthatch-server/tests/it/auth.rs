@@ -6,7 +6,9 @@ use nix::sys::signal::Signal;
 use nuthatch_server::transport::sasl::{ScramHash, ScramKeys};
 use nuthatch_testkit::{Daemon, Version, find_program, version_of};
 
-use crate::support::{Client, NUTHATCHD, eventually, run, signal, skip, start};
+use crate::support::{
+    Client, NUTHATCHD, bare, eventually, opcode::VERSION, run, signal, skip, start,
+};
 
 const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
 const FAILURE: &str = "CLIENT_ERROR authentication failure";
@@ -159,7 +161,7 @@ fn unix_sockets_and_negotiating_listeners_ask_too() {
     let daemon = start([&args[..], &["-l", "proto[negotiating]:127.0.0.1:0"]].concat());
     assert!(daemon.stderr().contains("WARNING: negotiating ports are ascii only"));
     let mut client = Client::of(&daemon);
-    client.send([&[0x80, 0x0b][..], &[0; 22]].concat());
+    client.send(bare(VERSION));
     client.send("\n");
     assert_eq!(client.line(), UNAUTHENTICATED, "no way around by the binary protocol");
 }

@@ -11,14 +11,14 @@ use crate::{
 
 #[test]
 fn pylibmc_logs_in() {
-    let Some(sasl) = Sasl::new() else { return };
+    let Some(sasl) = Sasl::in_database() else { return };
     // The module that pip installs has a libsasl without mechanisms.
     guest("use_pylibmc.py").of_system().binary().user(USER, PASSWORD).run(&sasl.start(&[]));
 }
 
 #[test]
 fn clients_of_other_languages_log_in() {
-    let Some(sasl) = Sasl::new() else { return };
+    let Some(sasl) = Sasl::in_database() else { return };
     for script in ["use_bmemcached.py", "use_dalli.rb", "use_memcached.php", "use_memjs.js"] {
         guest(script).binary().user(USER, PASSWORD).run(&sasl.start(&[]));
     }
@@ -26,7 +26,7 @@ fn clients_of_other_languages_log_in() {
 
 #[test]
 fn java_logs_in() {
-    let Some(sasl) = Sasl::new() else { return };
+    let Some(sasl) = Sasl::in_database() else { return };
     guest("UseSpymemcached.java").user(USER, PASSWORD).run(&sasl.start(&[]));
     let identity = Identity::new();
     let daemon = sasl.start(&["-Z", "-o", &identity.words()]);
@@ -35,7 +35,7 @@ fn java_logs_in() {
 
 #[test]
 fn clients_log_in_over_tls() {
-    let Some(sasl) = Sasl::new() else { return };
+    let Some(sasl) = Sasl::in_database() else { return };
     let identity = Identity::new();
     let words = identity.words();
     for script in ["use_bmemcached.py", "use_dalli.rb"] {

@@ -4,7 +4,11 @@ use std::io::{Read, Write};
 
 use nuthatch_testkit::Daemon;
 
-use crate::support::{Client, eventually, run, start};
+use crate::support::{
+    Client, bare, eventually, frame,
+    opcode::{GET, NOOP},
+    run, start,
+};
 
 /// What AWS' Java client 1.2.4 was answered, 64 bytes.
 const PAYLOAD: &str = "100\nlocalhost|127.0.0.1|23260 node2.example.com|127.0.0.1|23211\n";
@@ -30,16 +34,6 @@ fn list(client: &mut Client) -> Option<String> {
     let payload = client.exactly(len);
     assert_eq!((client.line(), client.line()), (String::new(), "END".to_owned()));
     Some(String::from_utf8(payload).unwrap())
-}
-
-fn frame(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
-    let body_len = u32::try_from(extras.len() + key.len() + value.len()).unwrap();
-    let mut frame = vec![0x80, opcode];
-    frame.extend(u16::try_from(key.len()).unwrap().to_be_bytes());
-    frame.extend([u8::try_from(extras.len()).unwrap(), 0, 0, 0]);
-    frame.extend(body_len.to_be_bytes());
-    frame.extend([1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
-    [&frame[..], extras, key, value].concat()
 }
 
 #[test]
@@ -76,19 +70,19 @@ fn frames_store_and_tell_too() {
     let daemon = start(["-o", "discovery"]);
     let mut client = Client::of(&daemon);
     let name = b"cluster";
-    client.send(frame(0x60, &[], name, &[]));
+    client.send(frame(0x60, &[], name, []));
     assert_eq!(client.exactly(24 + 9)[..8], [0x81, 0x60, 0, 0, 0, 0, 0, 1]);
     client.send(frame(0x64, &[0; 4], name, PAYLOAD.as_bytes()));
     assert_eq!(client.exactly(24)[..8], [0x81, 0x64, 0, 0, 0, 0, 0, 0]);
     // As AWS' Java client asks, and old ones by the mirror key.
-    client.send(frame(0x60, &[], name, &[]));
+    client.send(frame(0x60, &[], name, []));
     let told = client.exactly(24 + 4 + 64);
     assert_eq!(told[..12], [0x81, 0x60, 0, 0, 4, 0, 0, 0, 0, 0, 0, 68]);
     assert_eq!(told[24..28], [0; 4]);
     assert_eq!(&told[28..], PAYLOAD.as_bytes());
-    client.send(frame(0x00, &[], b"AmazonElastiCache:cluster", &[]));
+    client.send(frame(GET, &[], b"AmazonElastiCache:cluster", []));
     assert_eq!(&client.exactly(24 + 4 + 64)[28..], PAYLOAD.as_bytes());
-    client.send(frame(0x68, &[], &[], &[]));
+    client.send(bare(0x68));
     let told = client.exactly(24 + 4 + 7 + 64 + 24);
     assert_eq!(&told[28..35], name);
     assert_eq!(told[24 + 4 + 7 + 64 + 4..][..8], [0; 8]);
@@ -99,10 +93,10 @@ fn frames_are_unknown_where_it_is_off() {
     let daemon = start::<&str>([]);
     let mut client = Client::of(&daemon);
     for frame in [
-        frame(0x60, &[], b"cluster", &[]),
-        frame(0x64, &[0; 4], b"cluster", &[b'x'; 100_000]),
+        frame(0x60, &[], b"cluster", []),
+        frame(0x64, &[0; 4], b"cluster", [b'x'; 100_000]),
         frame(0x66, &[], b"cluster", b"more than it takes"),
-        frame(0x68, &[], &[], &[]),
+        bare(0x68),
     ] {
         client.send(&frame);
         let answer = client.exactly(24 + 15);
@@ -147,13 +141,13 @@ fn there_are_limits() {
     assert_eq!(answer(&daemon, long(65_537)), refused);
     let mut client = Client::of(&daemon);
     for (len, status) in [(65_536, 0), (65_537, 3), (200_000, 3)] {
-        client.send(frame(0x64, &[0; 4], b"c0", &vec![b'x'; len]));
+        client.send(frame(0x64, &[0; 4], b"c0", vec![b'x'; len]));
         let head = client.exactly(24);
         assert_eq!(head[7], status, "{len}");
         client.exactly(head[11].into());
     }
-    client.send(frame(0x0a, &[], &[], &[]));
-    assert_eq!(client.exactly(24)[1], 0x0a);
+    client.send(bare(NOOP));
+    assert_eq!(client.exactly(24)[1], NOOP);
 }
 
 #[test]

@@ -3,7 +3,11 @@
 
 use std::io::{Read, Write};
 
-use crate::support::{Client, start};
+use crate::support::{
+    Answer, Client, bare, frame,
+    opcode::{GET, NOOP, QUIT, SET, STAT, TOUCH},
+    start,
+};
 
 /// Sends bytes, then `quit`, and gives all that comes back.
 #[track_caller]
@@ -102,51 +106,29 @@ fn an_answer_does_not_wait_for_the_next_value() {
     assert_eq!(&reply, b"VERSION 1.6.45\r\n");
 }
 
-/// A frame of the binary protocol.
-fn frame(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
-    let byte = |len: usize| u8::try_from(len).unwrap();
-    let len = extras.len() + key.len() + value.len();
-    let mut header = [0; 24];
-    [header[0], header[1], header[3], header[4]] =
-        [0x80, opcode, byte(key.len()), byte(extras.len())];
-    header[11] = byte(len);
-    [&header[..], extras, key, value].concat()
-}
-
 /// The opcodes and statuses of the answers to binary frames.
 #[track_caller]
-fn statuses(sent: &[Vec<u8>]) -> Vec<(u8, u8)> {
+fn statuses(sent: &[Vec<u8>]) -> Vec<(u8, u16)> {
     let daemon = start::<&str>([]);
     let mut connection = daemon.connect().unwrap();
     connection.write_all(&sent.concat()).unwrap();
-    let _ = connection.write_all(&frame(0x07, b"", b"", b""));
-    let mut heard = Vec::new();
-    let _ = connection.read_to_end(&mut heard);
-    let mut rest = &heard[..];
-    let mut statuses = Vec::new();
-    while let Some((header, body)) = rest.split_first_chunk::<24>() {
-        statuses.push((header[1], header[7]));
-        rest = &body[usize::from(header[11])..];
-    }
-    statuses
+    let _ = connection.write_all(&bare(QUIT));
+    Answer::all(connection).iter().map(|answer| (answer.opcode, answer.status)).collect()
 }
-
-const NOOP: u8 = 0x0a;
-const QUIT: (u8, u8) = (0x07, 0);
 
 #[test]
 fn an_unknown_opcode_takes_its_own_body_and_no_more() {
-    let noop = frame(NOOP, b"", b"", b"");
+    let noop = bare(NOOP);
     assert_eq!(
         statuses(&[frame(0x1b, &[0; 4], b"", b""), frame(0xee, b"", b"key", b"value"), noop]),
-        [(0x1b, 0x81), (0xee, 0x81), (NOOP, 0), QUIT]
+        [(0x1b, 0x81), (0xee, 0x81), (NOOP, 0), (QUIT, 0)]
     );
 }
 
 #[test]
 fn a_value_where_none_belongs_is_not_read_as_a_frame() {
-    let noop = frame(NOOP, b"", b"", b"");
-    for wrong in [frame(0x1c, &[0; 4], b"a", &noop), frame(0x10, b"", b"items", &noop)] {
+    let noop = bare(NOOP);
+    for wrong in [frame(TOUCH, &[0; 4], b"a", &noop), frame(STAT, b"", b"items", &noop)] {
         let opcode = wrong[1];
         assert_eq!(statuses(&[noop.clone(), wrong]), [(NOOP, 0), (opcode, 4)]);
     }
@@ -154,7 +136,7 @@ fn a_value_where_none_belongs_is_not_read_as_a_frame() {
 
 #[test]
 fn answers_before_a_bad_magic_are_sent() {
-    let noop = frame(NOOP, b"", b"", b"");
+    let noop = bare(NOOP);
     let mut bad = noop.clone();
     bad[0] = 0x81;
     assert_eq!(statuses(&[noop.clone(), bad, noop]), [(NOOP, 0)]);
@@ -166,24 +148,20 @@ fn a_binary_set_that_compares_and_is_too_large_leaves_the_old_value() {
     let mut connection = daemon.connect().unwrap();
     let mut ask = |frame: &[u8]| {
         connection.write_all(frame).unwrap();
-        let mut header = [0; 24];
-        connection.read_exact(&mut header).unwrap();
-        let mut body = vec![0; header[11].into()];
-        connection.read_exact(&mut body).unwrap();
-        header[7]
+        Answer::read(&mut connection).unwrap().status
     };
-    assert_eq!(ask(&frame(0x01, &[0; 8], b"a", b"old")), 0);
-    let mut large = frame(0x01, &[0; 8], b"a", b"");
+    assert_eq!(ask(&frame(SET, &[0; 8], b"a", b"old")), 0);
+    let mut large = frame(SET, &[0; 8], b"a", b"");
     let value = vec![b'x'; 2 << 20];
     let len = u32::try_from(8 + 1 + value.len()).unwrap();
     large[8..12].copy_from_slice(&len.to_be_bytes());
     large[23] = 1;
     large.extend(value);
     assert_eq!(ask(&large), 3);
-    assert_eq!(ask(&frame(0x00, b"", b"a", b"")), 0);
+    assert_eq!(ask(&frame(GET, &[], "a", "")), 0);
     large[23] = 0;
     assert_eq!(ask(&large), 3);
-    assert_eq!(ask(&frame(0x00, b"", b"a", b"")), 1);
+    assert_eq!(ask(&frame(GET, &[], "a", "")), 1);
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! The long versions are behind `NUTHATCH_SOAK`, which `cargo xtask soak` sets.
 
 use std::{
-    collections::HashMap,
     fs,
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -18,8 +17,11 @@ use tokio::{net::TcpSocket, runtime::Runtime};
 
 use crate::{
     robustness::is_soak,
-    sasl::{PASSWORD, Sasl, USER, frame, right, wrong},
-    support::{Client, address, eventually, raise_open_files, rss_kib, skip, start},
+    sasl::{PASSWORD, Sasl, USER, get, plain, right, wrong},
+    support::{
+        Answer, Client, address, bare, binary_stats, eventually, opcode::NOOP, raise_open_files,
+        rss_kib, skip, start,
+    },
     tls::Identity,
 };
 
@@ -69,36 +71,15 @@ fn n_files(pid: u32) -> usize {
     counts[1]
 }
 
-/// The next answer of the binary protocol: its status, key and value.
-fn answer(stream: &mut TcpStream) -> (u8, Vec<u8>, Vec<u8>) {
-    let mut head = [0; 24];
-    stream.read_exact(&mut head).unwrap();
-    let key = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    let extras = usize::from(head[4]);
-    let mut body = vec![0; u32::from_be_bytes(head[8..12].try_into().unwrap()) as usize];
-    stream.read_exact(&mut body).unwrap();
-    (head[7], body[extras..extras + key].to_vec(), body[extras + key..].to_vec())
-}
-
 /// Whether a login is right, from here.
 fn logs_in(stream: &mut TcpStream) -> bool {
     stream.write_all(&right()).unwrap();
-    answer(stream).0 == 0
+    Answer::read(stream).unwrap().status == 0
 }
 
 /// A figure of `stats`, on a connection that has logged in.
 fn figure(stream: &mut TcpStream, name: &str) -> u64 {
-    stream.write_all(&frame(0x10, &[], &[], &[])).unwrap();
-    let mut figures = HashMap::new();
-    loop {
-        let (status, key, value) = answer(stream);
-        assert_eq!(status, 0);
-        if key.is_empty() {
-            break;
-        }
-        figures.insert(String::from_utf8(key).unwrap(), String::from_utf8(value).unwrap());
-    }
-    figures[name].parse().unwrap()
+    binary_stats(stream)[name].parse().unwrap()
 }
 
 /// The first thing that a client of TLS says.
@@ -193,8 +174,8 @@ fn guess_in_vain(runtime: &Runtime, daemon: &Daemon, early: &mut TcpStream, n: u
         attackers.push(stream);
         if i % 50 == 0 {
             // Who is in is served, and who knows the password gets in.
-            early.write_all(&frame(0x0a, &[], &[], &[])).unwrap();
-            assert_eq!(answer(early).0, 0);
+            early.write_all(&bare(NOOP)).unwrap();
+            assert_eq!(Answer::read(early).unwrap().status, 0);
             let mut late = connect(runtime, daemon, GUEST, false);
             assert!(logs_in(&mut late), "after {i} attackers");
         }
@@ -220,7 +201,7 @@ fn guess_in_vain(runtime: &Runtime, daemon: &Daemon, early: &mut TcpStream, n: u
 
 #[test]
 fn wrong_passwords_hold_up_nobody_from_elsewhere() {
-    let Some(sasl) = Sasl::new() else { return };
+    let Some(sasl) = Sasl::in_database() else { return };
     let n: u64 = if is_soak() { 4000 } else { 150 };
     if raise_open_files() < n + 200 {
         return skip("too few open files are allowed here");
@@ -249,27 +230,27 @@ fn wrong_passwords_hold_up_nobody_from_elsewhere() {
 
 #[test]
 fn logins_that_are_cut_off_leave_nothing() {
-    let Some(sasl) = Sasl::new() else { return };
+    let Some(sasl) = Sasl::in_database() else { return };
     let daemon = sasl.start(&[]);
     let runtime = runtime();
     let mut early = connect(&runtime, &daemon, GUEST, false);
     assert!(logs_in(&mut early));
     eventually("nobody else is there", || figure(&mut early, "curr_connections") == 1);
     let (files, memory) = (n_files(daemon.pid()), rss_kib(daemon.pid()));
-    let login = [right(), frame(0x00, &[], b"key", &[])].concat();
+    let login = [right(), get("key")].concat();
     for round in 0..if is_soak() { 100 } else { 2 } {
         for cut in 0..=login.len() {
             let mut stream = connect(&runtime, &daemon, ATTACKER, (round + cut) % 2 == 0);
             stream.write_all(&login[..cut]).unwrap();
         }
-        early.write_all(&frame(0x0a, &[], &[], &[])).unwrap();
-        assert_eq!(answer(&mut early).0, 0);
+        early.write_all(&bare(NOOP)).unwrap();
+        assert_eq!(Answer::read(&mut early).unwrap().status, 0);
     }
     // In two steps, of which the second does not come.
     for i in 0..200 {
         let mut stream = connect(&runtime, &daemon, ATTACKER, i % 2 == 0);
-        stream.write_all(&frame(0x21, &[], b"PLAIN", &[])).unwrap();
-        assert_eq!(answer(&mut stream).0, 0x21);
+        stream.write_all(&plain("")).unwrap();
+        assert_eq!(Answer::read(&mut stream).unwrap().status, 0x21);
     }
     eventually("all are gone", || figure(&mut early, "curr_connections") == 1);
     eventually("their files are closed", || n_files(daemon.pid()) == files);
@@ -307,7 +288,7 @@ fn text_logins_that_are_cut_off_leave_nothing() {
 /// Right ones, as when all programs of a site start again at once.
 #[test]
 fn a_flood_of_logins_is_served() {
-    let Some(sasl) = Sasl::new() else { return };
+    let Some(sasl) = Sasl::in_database() else { return };
     let each = if is_soak() { 2000 } else { 50 };
     let daemon = sasl.start(&[]);
     let runtime = runtime();
@@ -325,8 +306,8 @@ fn a_flood_of_logins_is_served() {
             });
         }
         for _ in 0..each {
-            early.write_all(&frame(0x0a, &[], &[], &[])).unwrap();
-            assert_eq!(answer(&mut early).0, 0);
+            early.write_all(&bare(NOOP)).unwrap();
+            assert_eq!(Answer::read(&mut early).unwrap().status, 0);
         }
     });
     eventually("all are gone", || figure(&mut early, "curr_connections") == 1);

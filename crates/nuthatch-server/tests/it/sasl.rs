@@ -8,39 +8,89 @@ use std::{
     process::{Command, Stdio},
 };
 
+use nuthatch_server::transport::sasl::{ScramHash, ScramKeys};
 use nuthatch_testkit::{Daemon, Version, find_program, version_of};
 use tempfile::TempDir;
 
-use crate::support::{NUTHATCHD, address, skip};
+use crate::support::{
+    Answer, NUTHATCHD, address, bare, frame,
+    opcode::{FLUSH, GET, NOOP, QUIT, SASL_AUTH, SASL_LIST, SASL_STEP, SET, STAT, TOUCH, VERSION},
+    skip,
+};
 
 /// The tutorial's user.
 pub(crate) const USER: &str = "sammy";
 pub(crate) const PASSWORD: &str = "S3cretPw";
+pub(crate) const SAMMY: &[u8] = b"\0sammy\0S3cretPw";
 
-/// A folder with the configuration of SASL and the database that the real `saslpasswd2` writes.
+/// A folder with what `-S` reads: the configuration, and who may log in.
 pub(crate) struct Sasl(TempDir);
 
 impl Sasl {
-    /// With one user; `None`, said aloud, where `saslpasswd2` is not installed.
+    /// With nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Sammy and Ann in the database that the real `saslpasswd2` writes; `None`, said aloud, where
+    /// that is not installed.
     #[track_caller]
-    pub(crate) fn new() -> Option<Self> {
+    pub(crate) fn in_database() -> Option<Self> {
         if saslpasswd2().is_none() {
             skip("saslpasswd2 is not installed");
             return None;
         }
-        let sasl = Self(tempfile::tempdir().unwrap());
-        let database = sasl.database();
-        let text = format!(
-            "log_level: 5\nmech_list: plain\nsasldb_path: {}\n",
-            database.to_str().unwrap()
-        );
-        fs::write(sasl.0.path().join("memcached.conf"), text).unwrap();
+        let sasl = Self::empty();
+        sasl.configure("log_level: 5\nmech_list: plain\n");
         sasl.set(USER, PASSWORD);
+        sasl.set("ann@other", "tea");
         Some(sasl)
     }
 
+    /// Both and a user with keys, in a file of lines, and no database.
+    pub(crate) fn in_file(mech_list: &str) -> Self {
+        let sasl = Self::empty();
+        sasl.configure(&format!("mech_list: {mech_list}\n"));
+        let host = host();
+        let keys = ScramKeys::make(ScramHash::Sha256, b"k", 20_000).unwrap();
+        let lines = format!("{USER}@{host}:{PASSWORD}\nann@other:tea\nkeys@{host}:{keys}\n");
+        fs::write(sasl.lines(), lines).unwrap();
+        sasl
+    }
+
+    /// Users in a database, and a real memcached that can read it; says so where one is missing.
+    #[track_caller]
+    pub(crate) fn beside_memcached() -> Option<(Self, PathBuf)> {
+        let sasl = Self::in_database()?;
+        let Some(memcached) = find_program("memcached") else {
+            skip("no memcached here");
+            return None;
+        };
+        let help = Command::new(&memcached).arg("-h").output().unwrap();
+        if !String::from_utf8_lossy(&help.stdout).contains("--enable-sasl") {
+            skip("this memcached has no SASL");
+            return None;
+        }
+        Some((sasl, memcached))
+    }
+
+    /// Where the configuration is.
+    pub(crate) fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
     fn database(&self) -> PathBuf {
-        self.0.path().join("memcached-sasldb2")
+        self.folder().join("memcached-sasldb2")
+    }
+
+    fn lines(&self) -> PathBuf {
+        self.folder().join("pwdb")
+    }
+
+    /// Writes the configuration, which names the database besides.
+    pub(crate) fn configure(&self, text: &str) {
+        let database = format!("sasldb_path: {}\n", self.database().display());
+        fs::write(self.folder().join("memcached.conf"), text.to_owned() + &database).unwrap();
     }
 
     /// Adds a user, or changes the password of one.
@@ -69,8 +119,11 @@ impl Sasl {
     }
 
     #[track_caller]
-    fn start_program(&self, program: &Path, args: &[&str]) -> Daemon {
-        let builder = Daemon::builder(program).env("SASL_CONF_PATH", self.0.path());
+    pub(crate) fn start_program(&self, program: &Path, args: &[&str]) -> Daemon {
+        let mut builder = Daemon::builder(program).env("SASL_CONF_PATH", self.folder());
+        if !self.database().exists() {
+            builder = builder.env("MEMCACHED_SASL_PWDB", self.lines());
+        }
         builder.args([&["-S"], args].concat()).start().unwrap()
     }
 }
@@ -81,54 +134,30 @@ fn saslpasswd2() -> Option<PathBuf> {
         .or_else(|| Some(PathBuf::from("/usr/sbin/saslpasswd2")).filter(|path| path.exists()))
 }
 
-/// A request of the binary protocol; the opaque number is the opcode, so that answers show which
-/// request they are for.
-pub(crate) fn frame(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
-    let body = u32::try_from(extras.len() + key.len() + value.len()).unwrap();
-    let mut frame = vec![0x80, opcode];
-    frame.extend_from_slice(&u16::try_from(key.len()).unwrap().to_be_bytes());
-    frame.extend_from_slice(&[u8::try_from(extras.len()).unwrap(), 0, 0, 0]);
-    frame.extend_from_slice(&body.to_be_bytes());
-    frame.extend_from_slice(&[0, 0, 0, opcode]);
-    frame.extend_from_slice(&[0; 8]);
-    for part in [extras, key, value] {
-        frame.extend_from_slice(part);
-    }
-    frame
+/// The realm of whoever names none.
+pub(crate) fn host() -> String {
+    nix::unistd::gethostname().unwrap().into_string().unwrap()
 }
 
-pub(crate) const GET: u8 = 0x00;
-pub(crate) const SET: u8 = 0x01;
-pub(crate) const QUIT: u8 = 0x07;
-pub(crate) const NOOP: u8 = 0x0a;
-const VERSION: u8 = 0x0b;
-const LIST: u8 = 0x20;
-pub(crate) const AUTH: u8 = 0x21;
-const STEP: u8 = 0x22;
-
-fn plain(data: impl AsRef<[u8]>) -> Vec<u8> {
-    frame(AUTH, &[], b"PLAIN", data.as_ref())
+pub(crate) fn plain(data: impl AsRef<[u8]>) -> Vec<u8> {
+    frame(SASL_AUTH, &[], "PLAIN", data)
 }
 
 /// The tutorial's user logs in.
 pub(crate) fn right() -> Vec<u8> {
-    plain(format!("\0{USER}\0{PASSWORD}"))
+    plain(SAMMY)
 }
 
 pub(crate) fn wrong() -> Vec<u8> {
     plain(format!("\0{USER}\0wrong"))
 }
 
-fn bare(opcode: u8) -> Vec<u8> {
-    frame(opcode, &[], &[], &[])
+pub(crate) fn get(key: impl AsRef<[u8]>) -> Vec<u8> {
+    frame(GET, &[], key, "")
 }
 
-fn get(key: &[u8]) -> Vec<u8> {
-    frame(GET, &[], key, &[])
-}
-
-fn set() -> Vec<u8> {
-    frame(SET, &[0; 8], b"key", b"value")
+pub(crate) fn set(key: &str, value: &str) -> Vec<u8> {
+    frame(SET, &[0; 8], key, value)
 }
 
 /// All that a server says to this and one more request, after which it ends the connection whether
@@ -180,19 +209,19 @@ pub(crate) fn shown(mut heard: &[u8]) -> Vec<String> {
 }
 
 /// What is said, and where ours answers otherwise on purpose, its answer's statuses.
-type Case = (&'static str, Vec<u8>, Option<&'static [u8]>);
+type Case = (&'static str, Vec<u8>, Option<&'static [u16]>);
 
 fn cases(host: &str) -> Vec<Case> {
     let same = |name, said: &[Vec<u8>]| (name, said.concat(), None);
-    let user = |name, user: &str| same(name, &[plain(format!("\0{user}\0{PASSWORD}")), get(b"k")]);
-    let data = |name, data: &[u8]| same(name, &[plain(data), get(b"k")]);
+    let user = |name, user: &str| same(name, &[plain(format!("\0{user}\0{PASSWORD}")), get("k")]);
+    let data = |name, data: &[u8]| same(name, &[plain(data), get("k")]);
     let authzid =
-        |name, id: &str| same(name, &[plain(format!("{id}\0{USER}\0{PASSWORD}")), get(b"k")]);
+        |name, id: &str| same(name, &[plain(format!("{id}\0{USER}\0{PASSWORD}")), get("k")]);
     let mechanism = |name, mechanism: &[u8]| {
-        let login = frame(AUTH, &[], mechanism, format!("\0{USER}\0{PASSWORD}").as_bytes());
-        same(name, &[login, get(b"k")])
+        let login = frame(SASL_AUTH, &[], mechanism, SAMMY);
+        same(name, &[login, get("k")])
     };
-    let mut lying = get(b"k");
+    let mut lying = get("k");
     lying[11] = 0;
     let mut huge = right();
     huge[8..12].copy_from_slice(&0x4000_0001_u32.to_be_bytes());
@@ -200,33 +229,33 @@ fn cases(host: &str) -> Vec<Case> {
     numbered[5..8].copy_from_slice(&[7, 7, 7]);
     numbered[12..24].copy_from_slice(b"opaque--cas-");
     vec![
-        same("the mechanisms", &[bare(LIST), bare(LIST)]),
-        same("the mechanisms, with a value", &[frame(LIST, &[], &[], b"x")]),
-        same("the mechanisms, with a key", &[frame(LIST, &[], b"PLAIN", &[])]),
+        same("the mechanisms", &[bare(SASL_LIST), bare(SASL_LIST)]),
+        same("the mechanisms, with a value", &[frame(SASL_LIST, &[], "", "x")]),
+        same("the mechanisms, with a key", &[frame(SASL_LIST, &[], "PLAIN", "")]),
         same("the version before a login", &[bare(VERSION), bare(VERSION)]),
-        same("get", &[get(b"k")]),
-        same("set", &[set()]),
-        same("a quiet set", &[frame(0x11, &[0; 8], b"k", b"v")]),
-        same("a quiet get", &[frame(0x09, &[], b"k", &[])]),
+        same("get", &[get("k")]),
+        same("set", &[set("key", "value")]),
+        same("a quiet set", &[frame(0x11, &[0; 8], "k", "v")]),
+        same("a quiet get", &[frame(0x09, &[], "k", "")]),
         same("noop", &[bare(NOOP)]),
-        same("stat", &[bare(0x10)]),
+        same("stat", &[bare(STAT)]),
         same("quit", &[]),
         same("a quiet quit", &[bare(0x17)]),
-        same("flush", &[bare(0x08)]),
-        same("touch", &[frame(0x1c, &[0; 4], b"k", &[])]),
+        same("flush", &[bare(FLUSH)]),
+        same("touch", &[frame(TOUCH, &[0; 4], "k", "")]),
         same("an unknown opcode", &[bare(0x50)]),
-        same("an unknown opcode with a body", &[frame(0x51, &[], b"k", b"v")]),
-        same("a long key", &[get(&[b'k'; 251])]),
+        same("an unknown opcode with a body", &[frame(0x51, &[], "k", "v")]),
+        same("a long key", &[get([b'k'; 251])]),
         same("a key longer than its body", &[lying]),
-        same("a login", &[right(), set(), get(b"key"), bare(NOOP)]),
-        same("a login with numbers", &[numbered, get(b"k")]),
+        same("a login", &[right(), set("key", "value"), get("key"), bare(NOOP)]),
+        same("a login with numbers", &[numbered, get("k")]),
         // A login is a login; a failed one ends what was before, in both.
-        ("two logins", [right(), right(), get(b"k")].concat(), Some(&[0, 0, 1, 0])),
-        same("a wrong password", &[wrong(), set()]),
-        same("a wrong password and then the right one", &[wrong(), right(), get(b"k")]),
-        same("the right one and then a wrong one", &[right(), wrong(), get(b"k")]),
-        same("the mechanisms after a login", &[right(), bare(LIST), get(b"k")]),
-        same("the version after a login", &[right(), bare(VERSION), get(b"k")]),
+        ("two logins", [right(), right(), get("k")].concat(), Some(&[0, 0, 1, 0])),
+        same("a wrong password", &[wrong(), set("key", "value")]),
+        same("a wrong password and then the right one", &[wrong(), right(), get("k")]),
+        same("the right one and then a wrong one", &[right(), wrong(), get("k")]),
+        same("the mechanisms after a login", &[right(), bare(SASL_LIST), get("k")]),
+        same("the version after a login", &[right(), bare(VERSION), get("k")]),
         user("an unknown user", "nobody"),
         user("no user", ""),
         user("a user of spaces", "   "),
@@ -259,49 +288,49 @@ fn cases(host: &str) -> Vec<Case> {
         mechanism("a mechanism of 32 letters", &[b'P'; 32]),
         mechanism("a mechanism of 33 letters", &[b'P'; 33]),
         mechanism("a mechanism of 251 letters", &[b'P'; 251]),
-        same("extras", &[frame(AUTH, &[0; 4], b"PLAIN", b"\0sammy\0S3cretPw")]),
+        same("extras", &[frame(SASL_AUTH, &[0; 4], "PLAIN", "\0sammy\0S3cretPw")]),
         same(
             "in two steps",
             &[
-                frame(AUTH, &[], b"PLAIN", &[]),
-                frame(STEP, &[], b"PLAIN", b"\0sammy\0S3cretPw"),
-                get(b"k"),
+                frame(SASL_AUTH, &[], "PLAIN", ""),
+                frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw"),
+                get("k"),
             ],
         ),
         same(
             "a step of any name",
             &[
-                frame(AUTH, &[], b"PLAIN", &[]),
-                frame(STEP, &[], b"FOO", b"\0sammy\0S3cretPw"),
-                get(b"k"),
+                frame(SASL_AUTH, &[], "PLAIN", ""),
+                frame(SASL_STEP, &[], "FOO", "\0sammy\0S3cretPw"),
+                get("k"),
             ],
         ),
         // What has failed is over.
         (
             "a wrong step, and the right one",
             [
-                frame(AUTH, &[], b"PLAIN", &[]),
-                frame(STEP, &[], b"PLAIN", b"\0sammy\0wrong"),
-                frame(STEP, &[], b"PLAIN", b"\0sammy\0S3cretPw"),
+                frame(SASL_AUTH, &[], "PLAIN", ""),
+                frame(SASL_STEP, &[], "PLAIN", "\0sammy\0wrong"),
+                frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw"),
             ]
             .concat(),
             Some(&[0x21, 0x20, 0x20, 0x20]),
         ),
-        same("a step without a beginning", &[frame(STEP, &[], b"PLAIN", b"\0sammy\0S3cretPw")]),
+        same("a step without a beginning", &[frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw")]),
         same(
             "a step after the end",
-            &[right(), frame(STEP, &[], b"PLAIN", b"\0sammy\0S3cretPw"), get(b"k")],
+            &[right(), frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw"), get("k")],
         ),
         same(
             "a step after the mechanisms",
             &[
-                frame(AUTH, &[], b"PLAIN", &[]),
-                bare(LIST),
-                frame(STEP, &[], b"PLAIN", b"\0sammy\0S3cretPw"),
-                get(b"k"),
+                frame(SASL_AUTH, &[], "PLAIN", ""),
+                bare(SASL_LIST),
+                frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw"),
+                get("k"),
             ],
         ),
-        same("extras of a step", &[frame(STEP, &[0; 4], b"PLAIN", b"x")]),
+        same("extras of a step", &[frame(SASL_STEP, &[0; 4], "PLAIN", "x")]),
         same("an announced gibibyte", &[huge]),
         same("text", &[b"get some key and more of it\r\n".to_vec()]),
         same("the web", &[b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()]),
@@ -310,34 +339,17 @@ fn cases(host: &str) -> Vec<Case> {
         // It would promise what is not there.
         (
             "a mechanism with channel binding",
-            [frame(AUTH, &[], b"PLAIN-PLUS", b"\0sammy\0S3cretPw"), get(b"k")].concat(),
+            [frame(SASL_AUTH, &[], "PLAIN-PLUS", "\0sammy\0S3cretPw"), get("k")].concat(),
             Some(&[0x20, 0x20]),
         ),
     ]
 }
 
-/// The status of each answer.
-fn statuses(mut heard: &[u8]) -> Vec<u8> {
-    let mut statuses = Vec::new();
-    while heard.len() >= 24 {
-        statuses.push(heard[7]);
-        let len = u32::from_be_bytes(heard[8..12].try_into().unwrap()) as usize;
-        heard = &heard[(24 + len).min(heard.len())..];
-    }
-    statuses
-}
-
 #[test]
 fn a_real_memcached_says_the_same_to_every_login() {
-    let Some(sasl) = Sasl::new() else { return };
-    let Some(memcached) = find_program("memcached") else { return skip("no memcached here") };
-    let help = Command::new(&memcached).arg("-h").output().unwrap();
-    if !String::from_utf8_lossy(&help.stdout).contains("--enable-sasl") {
-        return skip("this memcached has no SASL");
-    }
+    let Some((sasl, memcached)) = Sasl::beside_memcached() else { return };
     let is_old = version_of(&memcached).unwrap() < Version::parse("1.6.42").unwrap();
-    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
-    let cases = cases(&host);
+    let cases = cases(&host());
     let mut differences = String::new();
     // A few on each: ours makes those wait who fail often.
     for some in cases.chunks(12) {
@@ -350,7 +362,8 @@ fn a_real_memcached_says_the_same_to_every_login() {
             }
             let heard = hear(&ours, said);
             if let Some(expected) = on_purpose {
-                assert_eq!(&statuses(&heard), expected, "{name}");
+                let statuses: Vec<_> = Answer::all(&heard[..]).iter().map(|it| it.status).collect();
+                assert_eq!(statuses, *expected, "{name}");
             } else {
                 let (ours, theirs) = (shown(&heard), shown(&hear(&theirs, said)));
                 if ours != theirs {

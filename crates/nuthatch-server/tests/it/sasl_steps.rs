@@ -6,135 +6,35 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr},
     os::unix::process::ExitStatusExt,
-    path::PathBuf,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
 use nuthatch_server::process::privileges;
-use nuthatch_server::transport::sasl::{Login, Mechanism, ScramHash, ScramKeys};
-use nuthatch_testkit::{Connection, Daemon, find_program};
-use tempfile::TempDir;
+use nuthatch_server::transport::sasl::{Login, Mechanism, ScramHash};
+use nuthatch_testkit::Daemon;
 
-use crate::support::{NUTHATCHD, skip};
-use crate::tls::{Identity, hear_plain};
-
-const LIST: u8 = 0x20;
-const AUTH: u8 = 0x21;
-const STEP: u8 = 0x22;
-const NOOP: u8 = 0x0a;
-const VERSION: u8 = 0x0b;
+use crate::{
+    sasl::{SAMMY, Sasl, get, host, plain, right, set},
+    support::{
+        Answer, NUTHATCHD, bare, binary_stats, eventually, frame,
+        opcode::{NOOP, QUIT, SASL_AUTH, SASL_LIST, SASL_STEP, STAT, VERSION},
+        skip,
+    },
+    tls::{Identity, hear_plain},
+};
 
 /// So many cases do not fail often enough for their address to have to wait.
 const FEW: usize = 16;
 
 const FAILURE: &str = "20 'Auth failure.'";
-const SAMMY: &[u8] = b"\0sammy\0S3cretPw";
-
-/// A folder with what `-S` reads.
-pub(crate) struct Users(TempDir);
-
-impl Users {
-    /// Sammy, Ann and a user with keys, in a file of lines, and no database.
-    pub(crate) fn in_file(mech_list: &str) -> Self {
-        let users = Self(tempfile::tempdir().unwrap());
-        users.configure(&format!("mech_list: {mech_list}\n"));
-        let host = host();
-        let keys = ScramKeys::make(ScramHash::Sha256, b"k", 20_000).unwrap();
-        let lines = format!("sammy@{host}:S3cretPw\nann@other:tea\nkeys@{host}:{keys}\n");
-        fs::write(users.path("pwdb"), lines).unwrap();
-        users
-    }
-
-    /// The same but for the keys, in a database that saslpasswd2 makes; `None` where that is not
-    /// installed.
-    fn in_database(mech_list: &str) -> Option<Self> {
-        let users = Self(tempfile::tempdir().unwrap());
-        users.configure(&format!("mech_list: {mech_list}\nlog_level: 5\n"));
-        let is_there = users.add("sammy", "S3cretPw") && users.add("ann@other", "tea");
-        is_there.then_some(users)
-    }
-
-    fn configure(&self, text: &str) {
-        let database = format!("sasldb_path: {}\n", self.path("sasldb2").display());
-        fs::write(self.path("memcached.conf"), text.to_owned() + &database).unwrap();
-    }
-
-    fn add(&self, user: &str, password: &str) -> bool {
-        self.saslpasswd2(&["-c", "-p", user], password)
-    }
-
-    fn saslpasswd2(&self, args: &[&str], password: &str) -> bool {
-        let Some(program) = find_program("saslpasswd2") else { return false };
-        let mut command = Command::new(program);
-        command.args(["-a", "memcached", "-f"]).arg(self.path("sasldb2")).args(args);
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        // It may not want to know.
-        let _ = child.stdin.take().unwrap().write_all(password.as_bytes());
-        child.wait().unwrap().success()
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    #[track_caller]
-    pub(crate) fn start(&self, args: &[&str]) -> Daemon {
-        self.start_program(NUTHATCHD.into(), args)
-    }
-
-    #[track_caller]
-    fn start_program(&self, program: PathBuf, args: &[&str]) -> Daemon {
-        let builder = Daemon::builder(program).args(["-S"]).args(args);
-        let builder = builder.env("SASL_CONF_PATH", self.0.path());
-        builder.env("MEMCACHED_SASL_PWDB", self.path("pwdb")).start().unwrap()
-    }
-}
-
-fn host() -> String {
-    nix::unistd::gethostname().unwrap().into_string().unwrap()
-}
-
-/// A request.
-pub(crate) fn frame(opcode: u8, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
-    with_extras(opcode, &[], key.as_ref(), value.as_ref())
-}
-
-fn with_extras(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x80, opcode];
-    bytes.extend_from_slice(&u16::try_from(key.len()).unwrap().to_be_bytes());
-    bytes.extend_from_slice(&[u8::try_from(extras.len()).unwrap(), 0, 0, 0]);
-    let body = [extras, key, value].concat();
-    bytes.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
-    bytes.extend_from_slice(&[0; 12]);
-    [bytes, body].concat()
-}
-
-fn set(key: &str, value: &str) -> Vec<u8> {
-    with_extras(0x01, &[0; 8], key.as_bytes(), value.as_bytes())
-}
-
-pub(crate) fn plain(data: impl AsRef<[u8]>) -> Vec<u8> {
-    frame(AUTH, "PLAIN", data)
-}
-
-/// The next answer: opcode, status and body, or nothing at the end of the connection.
-pub(crate) fn hear(stream: &mut impl Read) -> Option<(u8, u16, Vec<u8>)> {
-    let mut header = [0; 24];
-    // A connection that is closed with input left ends with an error.
-    stream.read_exact(&mut header).ok()?;
-    assert_eq!(header[0], 0x81, "{header:?}");
-    let len = u32::from_be_bytes(header[8..12].try_into().unwrap());
-    let mut body = vec![0; len.try_into().unwrap()];
-    stream.read_exact(&mut body).unwrap();
-    Some((header[1], u16::from_be_bytes([header[6], header[7]]), body))
-}
 
 /// The next answer as text, the same for all versions of memcached.
 fn heard(stream: &mut impl Read) -> String {
-    match hear(stream) {
+    match Answer::read(stream) {
         None => "closed".to_owned(),
-        Some((VERSION, status, _)) => format!("{status:02x} version"),
-        Some((_, status, body)) => format!("{status:02x} '{}'", body.escape_ascii()),
+        Some(Answer { opcode: VERSION, status, .. }) => format!("{status:02x} version"),
+        Some(Answer { status, body, .. }) => format!("{status:02x} '{}'", body.escape_ascii()),
     }
 }
 
@@ -142,7 +42,7 @@ fn heard(stream: &mut impl Read) -> String {
 fn play(daemon: &Daemon, said: &[Vec<u8>]) -> Vec<String> {
     let mut stream = daemon.connect().unwrap();
     let mut answers = Vec::new();
-    for bytes in said.iter().chain([&frame(VERSION, "", "")]) {
+    for bytes in said.iter().chain([&bare(VERSION)]) {
         if stream.write_all(bytes).is_err() {
             answers.push("closed".to_owned());
             return answers;
@@ -158,7 +58,7 @@ fn play(daemon: &Daemon, said: &[Vec<u8>]) -> Vec<String> {
 /// What is answered to all of these, sent at once and followed by a question for the version.
 fn play_at_once(daemon: &Daemon, said: &[Vec<u8>]) -> Vec<String> {
     let mut stream = daemon.connect().unwrap();
-    stream.write_all(&[said.concat(), frame(VERSION, "", "")].concat()).unwrap();
+    stream.write_all(&[said.concat(), bare(VERSION)].concat()).unwrap();
     let mut answers: Vec<_> = said.iter().map(|_| heard(&mut stream)).collect();
     answers.push(heard(&mut stream));
     if let Some(end) = answers.iter().position(|answer| answer == "closed") {
@@ -173,50 +73,46 @@ type Case = (&'static str, Vec<Vec<u8>>, &'static [&'static str]);
 /// What everybody's server says, and what it must say where it is known beforehand.
 fn cases() -> Vec<Case> {
     const OPEN: &str = "00 version";
-    let auth = |mechanism: &[u8]| frame(AUTH, mechanism, SAMMY);
+    let auth = |mechanism: &[u8]| frame(SASL_AUTH, &[], mechanism, SAMMY);
     let mut cases: Vec<Case> = vec![
-        ("list", vec![frame(LIST, "", "")], &["00 'PLAIN'", OPEN]),
-        ("right", vec![plain(SAMMY), frame(NOOP, "", "")], &["00 'Authenticated'", "00 ''", OPEN]),
+        ("list", vec![bare(SASL_LIST)], &["00 'PLAIN'", OPEN]),
+        ("right", vec![right(), bare(NOOP)], &["00 'Authenticated'", "00 ''", OPEN]),
         (
             "wrong, right",
-            vec![plain("\0sammy\0x"), plain(SAMMY)],
+            vec![plain("\0sammy\0x"), right()],
             &[FAILURE, "00 'Authenticated'", OPEN],
         ),
-        ("stranger", vec![frame(NOOP, "", "")], &[FAILURE, "closed"]),
-        (
-            "after a failure",
-            vec![plain("\0sammy\0x"), frame(NOOP, "", "")],
-            &[FAILURE, FAILURE, "closed"],
-        ),
+        ("stranger", vec![bare(NOOP)], &[FAILURE, "closed"]),
+        ("after a failure", vec![plain("\0sammy\0x"), bare(NOOP)], &[FAILURE, FAILURE, "closed"]),
         (
             "list logs out",
-            vec![plain(SAMMY), frame(LIST, "", ""), frame(NOOP, "", "")],
+            vec![right(), bare(SASL_LIST), bare(NOOP)],
             &["00 'Authenticated'", "00 'PLAIN'", FAILURE, "closed"],
         ),
         (
             "a failure logs out",
-            vec![plain(SAMMY), plain("\0sammy\0x"), frame(NOOP, "", "")],
+            vec![right(), plain("\0sammy\0x"), bare(NOOP)],
             &["00 'Authenticated'", FAILURE, FAILURE, "closed"],
         ),
         (
             "a step too many logs out",
-            vec![plain(SAMMY), frame(STEP, "PLAIN", SAMMY), frame(NOOP, "", "")],
+            vec![right(), frame(SASL_STEP, &[], "PLAIN", SAMMY), bare(NOOP)],
             &["00 'Authenticated'", FAILURE, FAILURE, "closed"],
         ),
         (
             "an unfinished login logs out",
-            vec![plain(SAMMY), plain(""), frame(NOOP, "", "")],
+            vec![right(), plain(""), bare(NOOP)],
             &["00 'Authenticated'", "21 ''", FAILURE, "closed"],
         ),
-        ("step alone", vec![frame(STEP, "PLAIN", SAMMY)], &[FAILURE, OPEN]),
+        ("step alone", vec![frame(SASL_STEP, &[], "PLAIN", SAMMY)], &[FAILURE, OPEN]),
         (
             "two steps",
-            vec![plain(""), frame(STEP, "whatever", SAMMY), frame(NOOP, "", "")],
+            vec![plain(""), frame(SASL_STEP, &[], "whatever", SAMMY), bare(NOOP)],
             &["21 ''", "00 'Authenticated'", "00 ''", OPEN],
         ),
         (
             "a list between them",
-            vec![plain(""), frame(LIST, "", ""), frame(STEP, "PLAIN", SAMMY)],
+            vec![plain(""), bare(SASL_LIST), frame(SASL_STEP, &[], "PLAIN", SAMMY)],
             &["21 ''", "00 'PLAIN'", "00 'Authenticated'", OPEN],
         ),
         ("lower case", vec![auth(b"plain")], &["00 'Authenticated'", OPEN]),
@@ -227,25 +123,29 @@ fn cases() -> Vec<Case> {
         ("33 bytes", vec![auth(&[b'M'; 33])], &["04 'Invalid arguments'", OPEN]),
         (
             "33 bytes change nothing",
-            vec![plain(SAMMY), auth(&[b'M'; 33]), frame(NOOP, "", "")],
+            vec![right(), auth(&[b'M'; 33]), bare(NOOP)],
             &["00 'Authenticated'", "04 'Invalid arguments'", "00 ''", OPEN],
         ),
         ("251 bytes", vec![auth(&[b'M'; 251])], &["04 'Invalid arguments'", "closed"]),
         ("no name", vec![auth(b"")], &["04 'Invalid arguments'", "closed"]),
         (
             "extras",
-            vec![with_extras(AUTH, b"x", b"PLAIN", SAMMY)],
+            vec![frame(SASL_AUTH, b"x", "PLAIN", SAMMY)],
             &["04 'Invalid arguments'", "closed"],
         ),
-        ("a list with a key", vec![frame(LIST, "k", "")], &["04 'Invalid arguments'", "closed"]),
+        (
+            "a list with a key",
+            vec![frame(SASL_LIST, &[], "k", "")],
+            &["04 'Invalid arguments'", "closed"],
+        ),
         (
             "600 KB",
-            vec![plain(vec![b'd'; 600_000]), plain(SAMMY)],
+            vec![plain(vec![b'd'; 600_000]), right()],
             &["82 'Out of memory'", "00 'Authenticated'", OPEN],
         ),
     ];
     for opcode in [0x00, 0x01, 0x04, 0x07, 0x08, 0x09, 0x10, 0x17, 0x19, 0x1b, 0x1d, 0x60, 0xee] {
-        cases.push(("a stranger's", vec![frame(opcode, "k", "")], &[FAILURE, "closed"]));
+        cases.push(("a stranger's", vec![frame(opcode, &[], "k", "")], &[FAILURE, "closed"]));
     }
     let bad = [
         &b""[..],
@@ -270,8 +170,8 @@ fn cases() -> Vec<Case> {
     ];
     cases.extend(bad.map(|data| {
         // No data at all is a login in two steps.
-        let said = if data.is_empty() { frame(STEP, "PLAIN", data) } else { plain(data) };
-        ("bad data", vec![said, frame(NOOP, "", "")], &[FAILURE, FAILURE, "closed"][..])
+        let said = if data.is_empty() { frame(SASL_STEP, &[], "PLAIN", data) } else { plain(data) };
+        ("bad data", vec![said, bare(NOOP)], &[FAILURE, FAILURE, "closed"][..])
     }));
     let host = host();
     let good = [
@@ -284,13 +184,13 @@ fn cases() -> Vec<Case> {
         "ann@other\0ann@other\0tea".to_owned(),
     ];
     let right: &[&str] = &["00 'Authenticated'", "00 ''", OPEN];
-    cases.extend(good.map(|data| ("good data", vec![plain(data), frame(NOOP, "", "")], right)));
+    cases.extend(good.map(|data| ("good data", vec![plain(data), bare(NOOP)], right)));
     cases
 }
 
 #[test]
 fn every_step_is_answered_as_memcached_answers_it() {
-    let users = Users::in_file("plain");
+    let users = Sasl::in_file("plain");
     for cases in cases().chunks(FEW) {
         let daemon = users.start(&[]);
         for (name, said, expected) in cases {
@@ -301,15 +201,8 @@ fn every_step_is_answered_as_memcached_answers_it() {
 
 #[test]
 fn a_real_memcached_says_the_same() {
-    let (Some(memcached), Some(users)) = (find_program("memcached"), Users::in_database("plain"))
-    else {
-        return skip("no memcached or no saslpasswd2 here");
-    };
-    let help = Command::new(&memcached).arg("-h").output().unwrap().stdout;
-    if !String::from_utf8_lossy(&help).contains("--enable-sasl") {
-        return skip("this memcached has no SASL");
-    }
-    let theirs = users.start_program(memcached, &[]);
+    let Some((users, memcached)) = Sasl::beside_memcached() else { return };
+    let theirs = users.start_program(&memcached, &[]);
     let (mut n_cmds, mut n_errors) = (0, 0);
     for cases in cases().chunks(FEW) {
         let ours = users.start(&[]);
@@ -326,8 +219,8 @@ fn a_real_memcached_says_the_same() {
     assert!(n_cmds > n_errors && n_errors > 10, "{n_cmds} {n_errors}");
     let ours = users.start(&[]);
     let at_once = [
-        vec![plain(SAMMY), set("k", "v"), frame(0x00, "k", "")],
-        vec![plain("\0sammy\0x"), set("k", "v"), frame(0x00, "k", "")],
+        vec![right(), set("k", "v"), get("k")],
+        vec![plain("\0sammy\0x"), set("k", "v"), get("k")],
     ];
     for said in at_once {
         assert_eq!(play_at_once(&ours, &said), play_at_once(&theirs, &said));
@@ -337,35 +230,31 @@ fn a_real_memcached_says_the_same() {
 /// `auth_cmds` and `auth_errors`.
 fn figures(daemon: &Daemon) -> (u64, u64) {
     let mut stream = daemon.connect().unwrap();
-    stream.write_all(&[plain(SAMMY), frame(0x10, "", "")].concat()).unwrap();
+    stream.write_all(&right()).unwrap();
     assert_eq!(heard(&mut stream), "00 'Authenticated'");
-    let number = |stream: &mut Connection, name: &str| loop {
-        let (_, _, body) = hear(stream).unwrap();
-        let text = String::from_utf8(body).unwrap();
-        assert!(!text.is_empty(), "no {name}");
-        if let Some(number) = text.strip_prefix(name) {
-            return number.parse().unwrap();
-        }
-    };
-    (number(&mut stream, "auth_cmds"), number(&mut stream, "auth_errors"))
+    let stats = binary_stats(&mut stream);
+    (stats["auth_cmds"].parse().unwrap(), stats["auth_errors"].parse().unwrap())
 }
 
 #[test]
 fn what_comes_behind_a_login_waits_for_it() {
-    let users = Users::in_file("plain");
+    let users = Sasl::in_file("plain");
     let daemon = users.start(&[]);
     // Hashed 20,000 times, so that all of it is there before the answer is.
     let right = || plain("\0keys\0k");
     let wrong = || plain("\0keys\0x");
-    let get = || frame(0x00, "k", "");
+    let get = || get("k");
     let (ok, value) = ("00 'Authenticated'", r"00 '\x00\x00\x00\x00v'");
     for (said, expected) in [
         (vec![right(), set("k", "v"), get()], vec![ok, "00 ''", value, "00 version"]),
         (vec![wrong(), set("k", "w"), get()], vec![FAILURE, FAILURE, "closed"]),
         (vec![right(), wrong(), get()], vec![ok, FAILURE, FAILURE, "closed"]),
         (vec![wrong(), right(), get()], vec![FAILURE, ok, value, "00 version"]),
-        (vec![right(), frame(LIST, "", ""), get()], vec![ok, "00 'PLAIN'", FAILURE, "closed"]),
-        (vec![right(), frame(STEP, "PLAIN", "x"), get()], vec![ok, FAILURE, FAILURE, "closed"]),
+        (vec![right(), bare(SASL_LIST), get()], vec![ok, "00 'PLAIN'", FAILURE, "closed"]),
+        (
+            vec![right(), frame(SASL_STEP, &[], "PLAIN", "x"), get()],
+            vec![ok, FAILURE, FAILURE, "closed"],
+        ),
         (vec![right(), plain(""), get()], vec![ok, "21 ''", FAILURE, "closed"]),
     ] {
         assert_eq!(play_at_once(&daemon, &said), expected);
@@ -380,34 +269,35 @@ fn what_comes_behind_a_login_waits_for_it() {
 /// Logs in by a mechanism; what the server said last.
 fn log_in(daemon: &Daemon, mechanism: Mechanism, user: &str, password: &str) -> String {
     let mut stream = daemon.connect().unwrap();
-    stream.write_all(&frame(LIST, "", "")).unwrap();
-    let (_, _, offered) = hear(&mut stream).unwrap();
+    stream.write_all(&bare(SASL_LIST)).unwrap();
+    let offered = Answer::read(&mut stream).unwrap().value;
     let mut login = Login::choose(&offered, &[mechanism], user, password).unwrap();
-    let (name, mut data, mut opcode) = (login.name().to_owned(), login.initial(), AUTH);
+    let (name, mut data, mut opcode) = (login.name().to_owned(), login.initial(), SASL_AUTH);
     loop {
-        stream.write_all(&frame(opcode, &name, &data)).unwrap();
-        match hear(&mut stream).unwrap() {
-            (_, 0x21, challenge) => match login.step(&challenge) {
+        stream.write_all(&frame(opcode, &[], &name, &data)).unwrap();
+        let answer = Answer::read(&mut stream).unwrap();
+        match answer.status {
+            0x21 => match login.step(&answer.value) {
                 Ok(answer) => data = answer,
                 Err(error) => return format!("the client: {error}"),
             },
-            (_, 0, _) => {
+            0 => {
                 login.done(b"").unwrap();
-                stream.write_all(&frame(NOOP, "", "")).unwrap();
+                stream.write_all(&bare(NOOP)).unwrap();
                 return format!("in, {}", heard(&mut stream));
             }
-            (_, status, _) => return format!("{status:02x}"),
+            status => return format!("{status:02x}"),
         }
-        opcode = STEP;
+        opcode = SASL_STEP;
     }
 }
 
 #[test]
 fn passwords_need_not_be_sent() {
-    let users = Users::in_file("scram-sha-256 scram-sha-1 cram-md5 plain");
+    let users = Sasl::in_file("scram-sha-256 scram-sha-1 cram-md5 plain");
     let daemon = users.start(&[]);
     assert_eq!(
-        play(&daemon, &[frame(LIST, "", "")])[0],
+        play(&daemon, &[bare(SASL_LIST)])[0],
         "00 'SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5 PLAIN'"
     );
     let sha256 = Mechanism::Scram(ScramHash::Sha256);
@@ -422,17 +312,17 @@ fn passwords_need_not_be_sent() {
     assert_eq!(log_in(&daemon, sha256, "keys", "k"), "in, 00 ''");
     assert_eq!(log_in(&daemon, sha256, "keys", "x"), "20");
     // Half a login is none.
-    let begin = frame(AUTH, "SCRAM-SHA-256", "n,,n=sammy,r=abcdefghij");
-    let answers = play(&daemon, &[begin.clone(), frame(NOOP, "", "")]);
+    let begin = frame(SASL_AUTH, &[], "SCRAM-SHA-256", "n,,n=sammy,r=abcdefghij");
+    let answers = play(&daemon, &[begin.clone(), bare(NOOP)]);
     assert!(answers[0].starts_with("21 'r=abcdefghij"), "{answers:?}");
     assert_eq!(answers[1..], [FAILURE, "closed"]);
-    let answers = play(&daemon, &[begin, frame(STEP, "SCRAM-SHA-256", ""), frame(NOOP, "", "")]);
+    let answers = play(&daemon, &[begin, frame(SASL_STEP, &[], "SCRAM-SHA-256", ""), bare(NOOP)]);
     assert_eq!(answers[1..], [FAILURE, FAILURE, "closed"]);
 }
 
 #[test]
 fn the_log_tells_who_and_not_by_what() {
-    let users = Users::in_file("plain");
+    let users = Sasl::in_file("plain");
     let daemon = users.start(&["-vvv"]);
     assert_eq!(log_in(&daemon, Mechanism::Plain, "sammy", "S3cretPw"), "in, 00 ''");
     assert_eq!(log_in(&daemon, Mechanism::Plain, "sammy", "S3cretPx"), "20");
@@ -454,7 +344,7 @@ fn the_log_tells_who_and_not_by_what() {
 
 #[test]
 fn other_protocols_and_broken_frames_get_nothing() {
-    let users = Users::in_file("plain");
+    let users = Sasl::in_file("plain");
     let daemon = users.start(&["-A"]);
     for said in [
         "v",
@@ -472,7 +362,7 @@ fn other_protocols_and_broken_frames_get_nothing() {
         let _ = stream.read_to_end(&mut answer);
         assert!(answer.is_empty(), "{said}: {}", answer.escape_ascii());
     }
-    let mut said = plain(SAMMY);
+    let mut said = right();
     said[8..12].copy_from_slice(&0x6000_0000u32.to_be_bytes());
     assert_eq!(play(&daemon, &[said]), ["04 'Invalid arguments'", "closed"]);
     let mut said = plain("");
@@ -481,14 +371,14 @@ fn other_protocols_and_broken_frames_get_nothing() {
     // A password that does not come: the server keeps what was sent, and serves others.
     let mut idle: Vec<_> = (0..100).map(|_| daemon.connect().unwrap()).collect();
     for stream in &mut idle {
-        stream.write_all(&plain(SAMMY)[..30]).unwrap();
+        stream.write_all(&right()[..30]).unwrap();
     }
-    assert_eq!(play(&daemon, &[plain(SAMMY)])[0], "00 'Authenticated'");
+    assert_eq!(play(&daemon, &[right()])[0], "00 'Authenticated'");
 }
 
 #[test]
 fn who_guesses_waits_and_others_log_in() {
-    let users = Users::in_file("plain");
+    let users = Sasl::in_file("plain");
     let daemon = users.start(&["-c", "2000"]);
     let wrong = plain("\0sammy\0guess");
     let mut guessers: Vec<_> = (0..200).map(|_| daemon.connect().unwrap()).collect();
@@ -501,7 +391,7 @@ fn who_guesses_waits_and_others_log_in() {
     let server = SocketAddr::from(([127, 0, 0, 1], daemon.port().unwrap()));
     socket.connect(&server.into()).unwrap();
     let mut other = std::net::TcpStream::from(socket);
-    other.write_all(&[plain(SAMMY), frame(NOOP, "", "")].concat()).unwrap();
+    other.write_all(&[right(), bare(NOOP)].concat()).unwrap();
     assert_eq!(
         (heard(&mut other), heard(&mut other)),
         ("00 'Authenticated'".into(), "00 ''".into())
@@ -512,31 +402,33 @@ fn who_guesses_waits_and_others_log_in() {
     assert!(first.iter().all(|answer| *answer == FAILURE || answer.starts_with("84")), "{first:?}");
     drop(guessers);
     // Whoever is at their address gets in too, if not at once.
-    let get_in = || play(&daemon, &[plain(SAMMY)])[0] == "00 'Authenticated'";
-    crate::support::eventually("a right password is right", get_in);
+    let get_in = || play(&daemon, &[right()])[0] == "00 'Authenticated'";
+    eventually("a right password is right", get_in);
 }
 
 #[test]
 fn proofs_that_were_got_ready_wait_too() {
-    let users = Users::in_file("scram-sha-256");
+    let users = Sasl::in_file("scram-sha-256");
     let daemon = users.start(&["-c", "1000"]);
     let mut guessers: Vec<_> = (0..200).map(|_| daemon.connect().unwrap()).collect();
     let name = "SCRAM-SHA-256";
     for stream in &mut guessers {
-        stream.write_all(&frame(AUTH, name, "n,,n=keys,r=abc")).unwrap();
+        stream.write_all(&frame(SASL_AUTH, &[], name, "n,,n=keys,r=abc")).unwrap();
     }
     // Everybody has a challenge before anybody has failed.
     let nonces: Vec<_> = guessers
         .iter_mut()
         .map(|stream| {
-            let (_, status, challenge) = hear(stream).unwrap();
-            assert_eq!(status, 0x21);
-            String::from_utf8(challenge).unwrap().split(',').next().unwrap().to_owned()
+            let challenge = Answer::read(stream).unwrap();
+            assert_eq!(challenge.status, 0x21);
+            String::from_utf8(challenge.value).unwrap().split(',').next().unwrap().to_owned()
         })
         .collect();
     let proof = format!("{}=", "A".repeat(43));
     for (stream, nonce) in guessers.iter_mut().zip(&nonces) {
-        stream.write_all(&frame(STEP, name, format!("c=biws,{nonce},p={proof}"))).unwrap();
+        stream
+            .write_all(&frame(SASL_STEP, &[], name, format!("c=biws,{nonce},p={proof}")))
+            .unwrap();
     }
     let answers: Vec<_> = guessers.iter_mut().map(heard).collect();
     let n_looked_at = answers.iter().filter(|answer| *answer == FAILURE).count();
@@ -546,25 +438,25 @@ fn proofs_that_were_got_ready_wait_too() {
 
 #[test]
 fn users_come_and_go_without_a_signal() {
-    let Some(users) = Users::in_database("plain") else { return skip("no saslpasswd2 here") };
+    let Some(users) = Sasl::in_database() else { return };
     // The file is followed there too, if nothing else can be done.
     let args: &[&str] = if privileges::IS_SUPPORTED { &["-o", "drop_privileges"] } else { &[] };
     let daemon = users.start(args);
     let says = |data: &str| play(&daemon, &[plain(data)])[0].clone();
     let mut early = daemon.connect().unwrap();
-    early.write_all(&plain(SAMMY)).unwrap();
+    early.write_all(&right()).unwrap();
     assert_eq!(heard(&mut early), "00 'Authenticated'");
     assert_eq!(says("\0new\0word"), FAILURE);
-    assert!(users.add("new", "word"));
+    users.set("new", "word");
     assert_eq!(says("\0new\0word"), "00 'Authenticated'");
-    assert!(users.saslpasswd2(&["-d", "sammy"], ""));
-    crate::support::eventually("the user is gone", || says("\0sammy\0S3cretPw") == FAILURE);
-    early.write_all(&frame(NOOP, "", "")).unwrap();
+    users.delete("sammy");
+    eventually("the user is gone", || says("\0sammy\0S3cretPw") == FAILURE);
+    early.write_all(&bare(NOOP)).unwrap();
     assert_eq!(heard(&mut early), "00 ''", "who was in stays in");
 }
 
 /// Runs the program to its end with `-S`, and what `SASL_CONF_PATH` says.
-fn run(args: &[&str], conf_path: Option<&std::path::Path>) -> (Option<i32>, String) {
+fn run(args: &[&str], conf_path: Option<&Path>) -> (Option<i32>, String) {
     let mut command = Command::new(NUTHATCHD);
     command.args(["-u", "root", "-p", "-1", "-v", "-S"]).args(args).stdin(Stdio::null());
     command.env_remove("SASL_CONF_PATH").env_remove("MEMCACHED_SASL_PWDB");
@@ -578,7 +470,7 @@ fn run(args: &[&str], conf_path: Option<&std::path::Path>) -> (Option<i32>, Stri
 
 #[test]
 fn what_cannot_be_had_ends_the_start() {
-    let users = Users::in_file("plain");
+    let users = Sasl::in_file("plain");
     for (text, why) in [
         ("nonsense\n", "memcached.conf, line 1: should be 'key: value'"),
         ("mech_list:\n", "line 1"),
@@ -587,11 +479,11 @@ fn what_cannot_be_had_ends_the_start() {
         ("mech_list: gssapi anonymous\n", "mech_list names no mechanism"),
     ] {
         users.configure(text);
-        let (code, stderr) = run(&[], Some(users.0.path()));
+        let (code, stderr) = run(&[], Some(users.folder()));
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains(why) && stderr.contains("\nError initializing sasl."), "{stderr}");
         assert!(
-            stderr.contains(&format!("Reading configuration from: <{}>", users.0.path().display()))
+            stderr.contains(&format!("Reading configuration from: <{}>", users.folder().display()))
         );
     }
     for (args, why) in [
@@ -603,7 +495,7 @@ fn what_cannot_be_had_ends_the_start() {
         (&["-U", "11211"], "Cannot enable UDP while using binary SASL authentication"),
         (&["-Y", "users"], "choose one"),
     ] {
-        let (code, stderr) = run(args, Some(users.0.path()));
+        let (code, stderr) = run(args, Some(users.folder()));
         assert_eq!(code, Some(64), "{stderr}");
         assert!(stderr.contains(why), "{stderr}");
     }
@@ -621,19 +513,19 @@ fn what_cannot_be_had_ends_the_start() {
 
 #[test]
 fn nobody_is_let_in_where_nothing_is_configured() {
-    let users = Users(tempfile::tempdir().unwrap());
+    let users = Sasl::empty();
     let daemon = users.start(&["-l", "proto[negotiating]:127.0.0.1:0"]);
     assert!(daemon.stderr().contains("WARNING: negotiating ports are binary only"));
-    assert_eq!(play(&daemon, &[frame(LIST, "", "")])[0], "00 'SCRAM-SHA-256 SCRAM-SHA-1 PLAIN'");
+    assert_eq!(play(&daemon, &[bare(SASL_LIST)])[0], "00 'SCRAM-SHA-256 SCRAM-SHA-1 PLAIN'");
     assert_eq!(
-        play(&daemon, &[frame(AUTH, "ANONYMOUS", "me"), plain("\0a\0b")])[..2],
+        play(&daemon, &[frame(SASL_AUTH, &[], "ANONYMOUS", "me"), plain("\0a\0b")])[..2],
         [FAILURE, FAILURE]
     );
 }
 
 #[test]
 fn every_listener_asks_with_tls_and_without() {
-    let (users, identity) = (Users::in_file("plain"), Identity::new());
+    let (users, identity) = (Sasl::in_file("plain"), Identity::new());
     let words = format!("{},ssl_ca_cert={}", identity.words(), identity.path("cert.pem").display());
     let list = "notls:127.0.0.1:-1,mtls:127.0.0.1:-1";
     let daemon = users.start(&["-Z", "-o", &words, "-l", list]);
@@ -642,11 +534,11 @@ fn every_listener_asks_with_tls_and_without() {
     let ports: Vec<u16> = ports.map(|at| at.rsplit(':').next().unwrap().parse().unwrap()).collect();
     let [over_tls, in_clear, mutual] = ports[..] else { panic!("three ports: {log}") };
 
-    let quit = frame(0x07, "", "");
-    let logged_in = [plain(SAMMY), set("k", "v"), quit.clone()].concat();
+    let quit = bare(QUIT);
+    let logged_in = [right(), set("k", "v"), quit.clone()].concat();
     let stranger = [set("k", "v"), quit].concat();
-    let statuses = |mut heard: &[u8]| -> Vec<u16> {
-        std::iter::from_fn(|| hear(&mut heard)).map(|(_, status, _)| status).collect()
+    let statuses = |heard: &[u8]| -> Vec<u16> {
+        Answer::all(heard).iter().map(|answer| answer.status).collect()
     };
     assert_eq!(statuses(&hear_plain(in_clear, &stranger)), [0x20]);
     assert_eq!(statuses(&hear_plain(in_clear, &logged_in)), [0, 0, 0]);
@@ -661,10 +553,9 @@ fn every_listener_asks_with_tls_and_without() {
         assert!(heard.is_err() || heard.is_ok_and(|(heard, _)| heard.is_empty()));
     }
     // Nothing of that counts as a login, and only two have stored.
-    let ask = [plain(SAMMY), frame(0x10, "", ""), frame(0x07, "", "")].concat();
+    let ask = [right(), bare(STAT), bare(QUIT)].concat();
     let (heard, _) = identity.hear(over_tls, &ask).unwrap();
-    let mut heard = &heard[..];
-    let stats: Vec<_> = std::iter::from_fn(|| hear(&mut heard)).map(|(.., body)| body).collect();
+    let stats: Vec<_> = Answer::all(&heard[..]).into_iter().map(|answer| answer.body).collect();
     for figure in ["cmd_set2", "auth_cmds3", "auth_errors0"] {
         assert!(stats.iter().any(|body| *body == figure.as_bytes()), "{figure}");
     }

@@ -1,6 +1,7 @@
 //! What the test modules share: running the program, talking to it, looking at its process.
 
 use std::{
+    collections::HashMap,
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -244,6 +245,95 @@ impl<S: Read + Write> Client<S> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes).unwrap();
         bytes
+    }
+}
+
+/// Opcodes of the binary protocol.
+pub(crate) mod opcode {
+    pub(crate) const GET: u8 = 0x00;
+    pub(crate) const SET: u8 = 0x01;
+    pub(crate) const DELETE: u8 = 0x04;
+    pub(crate) const QUIT: u8 = 0x07;
+    pub(crate) const FLUSH: u8 = 0x08;
+    pub(crate) const NOOP: u8 = 0x0a;
+    pub(crate) const VERSION: u8 = 0x0b;
+    pub(crate) const STAT: u8 = 0x10;
+    pub(crate) const TOUCH: u8 = 0x1c;
+    pub(crate) const SASL_LIST: u8 = 0x20;
+    pub(crate) const SASL_AUTH: u8 = 0x21;
+    pub(crate) const SASL_STEP: u8 = 0x22;
+}
+
+/// A request of the binary protocol; the opaque number is the opcode, so that answers show which
+/// request they are for.
+pub(crate) fn frame(
+    opcode: u8,
+    extras: &[u8],
+    key: impl AsRef<[u8]>,
+    value: impl AsRef<[u8]>,
+) -> Vec<u8> {
+    let body = [extras, key.as_ref(), value.as_ref()].concat();
+    let mut frame = vec![0x80, opcode];
+    frame.extend(u16::try_from(key.as_ref().len()).unwrap().to_be_bytes());
+    frame.extend([u8::try_from(extras.len()).unwrap(), 0, 0, 0]);
+    frame.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
+    frame.extend([0, 0, 0, opcode]);
+    frame.extend([0; 8]);
+    [frame, body].concat()
+}
+
+/// A request that is its opcode and nothing else.
+pub(crate) fn bare(opcode: u8) -> Vec<u8> {
+    frame(opcode, &[], "", "")
+}
+
+/// An answer of the binary protocol.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) opcode: u8,
+    pub(crate) status: u16,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    /// Extras, key and value.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The next one; `None` at the end of the connection.
+    #[track_caller]
+    pub(crate) fn read(stream: &mut impl Read) -> Option<Self> {
+        let mut head = [0; 24];
+        // A connection that is closed with input left ends with an error.
+        stream.read_exact(&mut head).ok()?;
+        assert_eq!(head[0], 0x81, "{head:02x?}");
+        let number = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+        let len = u32::from_be_bytes(head[8..12].try_into().unwrap());
+        let mut body = vec![0; len.try_into().unwrap()];
+        stream.read_exact(&mut body).unwrap();
+        let (key, value) = body[head[4].into()..].split_at(number(2).into());
+        let (key, value) = (key.to_vec(), value.to_vec());
+        Some(Self { opcode: head[1], status: number(6), key, value, body })
+    }
+
+    /// All of them, up to the end of the connection.
+    #[track_caller]
+    pub(crate) fn all(mut stream: impl Read) -> Vec<Self> {
+        std::iter::from_fn(|| Self::read(&mut stream)).collect()
+    }
+}
+
+/// All of `stats`, asked by a frame.
+#[track_caller]
+pub(crate) fn binary_stats(stream: &mut (impl Read + Write)) -> HashMap<String, String> {
+    stream.write_all(&bare(opcode::STAT)).unwrap();
+    let mut stats = HashMap::new();
+    loop {
+        let Answer { status, key, value, .. } = Answer::read(stream).unwrap();
+        assert_eq!(status, 0);
+        if key.is_empty() {
+            return stats;
+        }
+        stats.insert(String::from_utf8(key).unwrap(), String::from_utf8(value).unwrap());
     }
 }
 

@@ -21,7 +21,7 @@ use nuthatch_server::{
 use nuthatch_testkit::{Daemon, find_program};
 use tempfile::TempDir;
 
-use crate::support::{Bare, eventually, run, start};
+use crate::support::{Bare, bare, eventually, opcode::VERSION, run, start};
 
 /// A certificate that signs itself, in a folder of its own.
 pub(crate) struct Identity(TempDir);
@@ -143,7 +143,7 @@ fn who_does_not_speak_tls_is_not_served() {
         stats = identity.text(port, "stats\r\nquit\r\n");
     }
     let before = errors(&stats);
-    let binary = [&[0x80, 0x0b][..], &[0; 22]].concat();
+    let binary = bare(VERSION);
     for said in [&b"version\r\n"[..], &binary, b"get a\r\nget b\r\nget c\r\n"] {
         let heard = hear_plain(port, said);
         assert!(heard.len() < 10, "an alert at most: {heard:?}");

@@ -12,8 +12,12 @@ use nuthatch_testkit::{Daemon, find_program};
 
 use crate::{
     guests::all_of,
-    sasl::{NOOP, PASSWORD, Sasl, USER, frame, right, shown},
-    support::{address, eventually, skip},
+    sasl::{PASSWORD, Sasl, USER, right, shown},
+    support::{
+        address, bare, eventually, frame,
+        opcode::{NOOP, SASL_AUTH},
+        skip,
+    },
 };
 
 /// `memcstat` as the tutorial types it.
@@ -64,7 +68,7 @@ impl Memcstat {
 
 #[test]
 fn the_tutorial_s_logins_work() {
-    let Some(sasl) = Sasl::new() else { return };
+    let Some(sasl) = Sasl::in_database() else { return };
     let daemon = sasl.start(&["-vv"]);
     assert!(daemon.stderr().contains("Initialized SASL."), "{}", daemon.stderr());
     let Some(memcstat) = Memcstat::new(&daemon) else { return };
@@ -98,7 +102,7 @@ fn the_tutorial_s_logins_work() {
     // Who is in stays in, whatever becomes of the password.
     let mut early = TcpStream::connect(address(&daemon)).unwrap();
     early.write_all(&right()).unwrap();
-    let authenticated = frame(0x21, &[], &[], b"Authenticated").len();
+    let authenticated = frame(SASL_AUTH, &[], "", "Authenticated").len();
     let mut answer = vec![0; authenticated];
     early.read_exact(&mut answer).unwrap();
     assert!(shown(&answer)[0].ends_with("Authenticated"), "{answer:02x?}");
@@ -112,7 +116,7 @@ fn the_tutorial_s_logins_work() {
     memcstat.is_refused(USER, "an0ther-word");
     memcstat.is_served("eve", "eves-word");
 
-    early.write_all(&frame(NOOP, &[], &[], &[])).unwrap();
+    early.write_all(&bare(NOOP)).unwrap();
     let mut answer = [0; 24];
     early.read_exact(&mut answer).unwrap();
     assert_eq!(answer[..8], [0x81, NOOP, 0, 0, 0, 0, 0, 0]);
@@ -140,7 +144,7 @@ fn the_tutorial_s_logins_work() {
 /// libmemcached's other commands take the same options.
 #[test]
 fn files_are_stored_and_fetched_by_who_has_logged_in() {
-    let Some(sasl) = Sasl::new() else { return };
+    let Some(sasl) = Sasl::in_database() else { return };
     let daemon = sasl.start(&[]);
     let Some(memcstat) = Memcstat::new(&daemon) else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use nuthatch_testkit::Daemon;
 
-use crate::support::{Client, eventually, start};
+use crate::support::{
+    Client, eventually, frame,
+    opcode::{DELETE, GET, SET},
+    start,
+};
 
 /// A connection that watches.
 #[track_caller]
@@ -163,29 +167,15 @@ fn keys_are_one_word() {
     );
 }
 
-/// A request of the binary protocol.
-fn binary(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
-    let body = [extras, key, value].concat();
-    let mut packet = vec![0x80, opcode];
-    packet.extend(u16::try_from(key.len()).unwrap().to_be_bytes());
-    packet.extend([u8::try_from(extras.len()).unwrap(), 0, 0, 0]);
-    packet.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
-    packet.extend([0; 12]);
-    [packet, body].concat()
-}
-
 #[test]
 fn the_binary_protocol_is_watched_like_the_other() {
-    const GET: u8 = 0x00;
-    const SET: u8 = 0x01;
-    const DELETE: u8 = 0x04;
     let daemon = start(["-m", "8"]);
     let mut watcher = watch(&daemon, "fetchers mutations deletions");
     let sent = [
-        binary(SET, &[0; 8], b"a", b"12345"),
-        binary(GET, &[], b"a", b""),
-        binary(DELETE, &[], b"a", b""),
-        binary(GET, &[], b"a", b""),
+        frame(SET, &[0; 8], "a", "12345"),
+        frame(GET, &[], "a", ""),
+        frame(DELETE, &[], "a", ""),
+        frame(GET, &[], "a", ""),
     ];
     let mut connection = daemon.connect().unwrap();
     connection.write_all(&sent.concat()).unwrap();
