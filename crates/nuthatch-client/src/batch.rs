@@ -17,6 +17,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use nuthatch_types::KeyBuf;
 use tokio::time::{self, Instant};
+use tracing::Instrument;
 
 use crate::call::{Ask, Reply};
 use crate::client::odd;
@@ -25,6 +26,7 @@ use crate::error::{Error, Kind};
 use crate::item::Item;
 use crate::node::Node;
 use crate::options::OnFailure;
+use crate::span;
 use crate::time::Deadline;
 
 /// A command for one key.
@@ -73,7 +75,9 @@ impl Shared {
             Reply::Items(items) if items.len() == n => items.into_iter().map(Ok).collect(),
             other => vec_of(odd(&other), n),
         };
-        self.rounds(keys.len(), |at| keys[at].as_key().as_bytes(), deal, split, deadline).await
+        let span = span::batch(if exptime.is_some() { "gat_each" } else { "get_many" }, keys.len());
+        let key = |at: usize| keys[at].as_key().as_bytes();
+        self.rounds(keys.len(), key, deal, split, deadline).instrument(span).await
     }
 
     /// Other commands; the outcomes are in their order. What cannot be sent fails alone.
@@ -93,7 +97,9 @@ impl Shared {
         };
         let split = |reply: Reply, _: usize| vec![Ok(reply)];
         let key = |at: usize| good[at].key.as_key().as_bytes();
-        let mut done = self.rounds(good.len(), key, deal, split, deadline).await.into_iter();
+        let span = span::batch(good.first().map_or("none", |job| job.ask.operation()), good.len());
+        let done = self.rounds(good.len(), key, deal, split, deadline).instrument(span).await;
+        let mut done = done.into_iter();
         let none = || Err(Kind::NoNode.into());
         let each = jobs.iter().map(|job| match job {
             Ok(_) => done.next().unwrap_or_else(none),
@@ -121,10 +127,17 @@ impl Shared {
             let loads = deal(self.shares(&left, &key));
             left.clear();
             let begun = Instant::now();
-            let answers = join_all(loads.iter().map(|load| load.ask(deadline))).await;
+            let parts = loads.iter().map(|load| {
+                let span = span::part(&load.node);
+                load.ask(deadline).instrument(span)
+            });
+            let answers = join_all(parts).await;
             let pause = self.pause(&mut pauses, deadline);
             for (load, replies) in loads.iter().zip(answers) {
                 for (part, reply) in load.parts.iter().zip(replies) {
+                    if n_retries == 0 {
+                        self.budget.deposit();
+                    }
                     let error = reply.as_ref().err();
                     self.report(&part.ask, Some(&load.node), Some(begun), n_retries, error);
                     let is_retried = pause.is_some()
@@ -189,6 +202,7 @@ impl Load {
                 Err(error) => Err(error),
             });
         }
+        span::record(None, replies.iter().find_map(|reply| reply.as_ref().err()));
         replies
     }
 }

@@ -23,6 +23,7 @@ use crate::event::{CallReport, Event, Events};
 use crate::node::{Node, NodeOptions};
 use crate::options::{OnFailure, Retry};
 use crate::route::{self, Ring, Router};
+use crate::span;
 use crate::time::Deadline;
 
 /// What all handles of a client share.
@@ -30,7 +31,7 @@ use crate::time::Deadline;
 pub(crate) struct Shared {
     topology: ArcSwap<Topology>,
     pub(crate) settings: Settings,
-    budget: Budget,
+    pub(crate) budget: Budget,
     pub(crate) events: Events,
     /// One list at a time.
     applying: parking_lot::Mutex<()>,
@@ -141,14 +142,7 @@ impl Shared {
         ask: Ask,
         deadline: Deadline,
     ) -> Result<Reply, Error> {
-        let operation = ask.operation();
-        let span = tracing::debug_span!(
-            "memcached",
-            db.system.name = "memcached",
-            db.operation.name = operation,
-            server.address = tracing::field::Empty,
-            error.type = tracing::field::Empty,
-        );
+        let span = span::call(ask.operation());
         self.attempts(key, Arc::new(ask), deadline).instrument(span).await
     }
 
@@ -180,6 +174,7 @@ impl Shared {
             n_retries += 1;
             time::sleep(pause).await;
         };
+        span::record(node.as_deref(), result.as_ref().err());
         self.report(&ask, node.as_deref(), begun, n_retries, result.as_ref().err());
         self.forgive(&ask, result)
     }
@@ -198,13 +193,6 @@ impl Shared {
         n_retries: u32,
         error: Option<&Error>,
     ) {
-        let span = tracing::Span::current();
-        if let Some(node) = node {
-            span.record("server.address", &*node.name);
-        }
-        if let Some(error) = error {
-            span.record("error.type", error.name());
-        }
         if let Some(begun) = begun {
             self.events.call(&CallReport {
                 operation: ask.operation(),
@@ -276,7 +264,7 @@ impl Topology {
 
 /// What may be spent on retries, in thousandths of one.
 #[derive(Debug)]
-struct Budget {
+pub(crate) struct Budget {
     /// Relaxed: it is only a count.
     left: AtomicI64,
     each: i64,
@@ -293,7 +281,7 @@ impl Budget {
         Self { left: AtomicI64::new(Self::MAX), each }
     }
 
-    fn deposit(&self) {
+    pub(crate) fn deposit(&self) {
         // Several at a time may go beyond the maximum by a little, which hurts nobody.
         if self.left.load(Ordering::Relaxed) < Self::MAX {
             self.left.fetch_add(self.each, Ordering::Relaxed);

@@ -21,6 +21,7 @@ mod meta;
 mod node;
 mod options;
 pub mod route;
+mod span;
 mod time;
 mod url;
 pub mod values;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use nuthatch_types::{Key, KeyError, Ttl};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::odd;
 use crate::call::{Ask, Reply};
@@ -16,6 +17,7 @@ use crate::cluster::Shared;
 use crate::error::{Error, Kind};
 use crate::item::Stats;
 use crate::node::Node;
+use crate::span;
 use crate::time::TimeLimit;
 
 impl Client {
@@ -222,8 +224,15 @@ impl NodeClient {
     /// Asks this node and no other, once.
     async fn call(&self, ask: Ask) -> Result<Reply, Error> {
         let begun = Instant::now();
+        let span = span::call(ask.operation());
         let ask = Arc::new(ask);
-        let result = self.node.call(&ask, self.time.deadline(self.shared.settings.timeout)).await;
+        let deadline = self.time.deadline(self.shared.settings.timeout);
+        let call = async {
+            let result = self.node.call(&ask, deadline).await;
+            span::record(Some(&self.node), result.as_ref().err());
+            result
+        };
+        let result = call.instrument(span).await;
         self.shared.report(&ask, Some(&self.node), Some(begun), 0, result.as_ref().err());
         result
     }

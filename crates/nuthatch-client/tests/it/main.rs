@@ -15,6 +15,7 @@ mod neighbours;
 mod real;
 mod secure;
 mod server;
+mod spans;
 mod tls;
 mod vectors;
 mod waiting;
