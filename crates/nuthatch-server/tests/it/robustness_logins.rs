@@ -71,9 +71,67 @@ fn n_files(pid: u32) -> usize {
     counts[1]
 }
 
+/// What a process has, to be compared with what it has later.
+struct Holdings {
+    pid: u32,
+    n_files: usize,
+    memory_kib: u64,
+}
+
+impl Holdings {
+    fn of(daemon: &Daemon) -> Self {
+        let pid = daemon.pid();
+        Self { pid, n_files: n_files(pid), memory_kib: rss_kib(pid) }
+    }
+
+    /// How much more memory it has now, in KiB.
+    fn grown_kib(&self) -> u64 {
+        rss_kib(self.pid).saturating_sub(self.memory_kib)
+    }
+
+    /// Waits until it has no more open files than it had.
+    #[track_caller]
+    fn await_files(&self) {
+        eventually("their files are closed", || n_files(self.pid) == self.n_files);
+    }
+}
+
+/// A server that asks for logins, and the one client of it that is in from the start.
+struct Rig {
+    daemon: Daemon,
+    runtime: Runtime,
+    early: TcpStream,
+    before: Holdings,
+}
+
+impl Rig {
+    #[track_caller]
+    fn start(sasl: &Sasl, args: &[&str]) -> Self {
+        let (daemon, runtime) = (sasl.start(args), runtime());
+        let mut early = connect(&runtime, &daemon, GUEST, false);
+        assert!(logs_in(&mut early));
+        eventually("nobody else is there", || figure(&mut early, "curr_connections") == 1);
+        let before = Holdings::of(&daemon);
+        Self { daemon, runtime, early, before }
+    }
+
+    /// Waits until there is nothing left of all others but memory.
+    #[track_caller]
+    fn await_end(&mut self) {
+        eventually("all are gone", || figure(&mut self.early, "curr_connections") == 1);
+        self.before.await_files();
+    }
+}
+
 /// Whether a login is right, from here.
 fn logs_in(stream: &mut TcpStream) -> bool {
     stream.write_all(&right()).unwrap();
+    Answer::read(stream).unwrap().status == 0
+}
+
+/// Whether who is in is served.
+fn is_served(stream: &mut TcpStream) -> bool {
+    stream.write_all(&bare(NOOP)).unwrap();
     Answer::read(stream).unwrap().status == 0
 }
 
@@ -120,7 +178,7 @@ fn half_handshakes_hold_up_nobody_and_leave_nothing() {
         line.unwrap().trim_end().parse().unwrap()
     };
     eventually("nobody else is there", || stat("curr_connections") == 1);
-    let (files, memory) = (n_files(daemon.pid()), rss_kib(daemon.pid()));
+    let before = Holdings::of(&daemon);
     let hello = client_hello();
     let runtime = runtime();
     let mut half_open = Vec::new();
@@ -140,7 +198,7 @@ fn half_handshakes_hold_up_nobody_and_leave_nothing() {
             assert_eq!(heard, "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n", "after {i}");
         }
     }
-    let grown = rss_kib(daemon.pid()).saturating_sub(memory);
+    let grown = before.grown_kib();
     eprintln!("{n} half handshakes: {grown} KiB more");
     assert!(grown < LEFT_KIB + CONN_KIB * n, "{grown} KiB");
     drop(half_open);
@@ -156,15 +214,16 @@ fn half_handshakes_hold_up_nobody_and_leave_nothing() {
         stream.write_all(said).unwrap();
     }
     eventually("these are gone", || stat("curr_connections") == 1);
-    eventually("their files are closed", || n_files(daemon.pid()) == files);
-    let left = rss_kib(daemon.pid()).saturating_sub(memory);
+    before.await_files();
+    let left = before.grown_kib();
     eprintln!("and after them: {left} KiB more");
     assert!(left < LEFT_KIB, "{left} KiB");
     assert_eq!(stat("handler_panics"), 0);
 }
 
 /// So many clients, each of which guesses as often as it can without waiting for an answer.
-fn guess_in_vain(runtime: &Runtime, daemon: &Daemon, early: &mut TcpStream, n: u64, memory: u64) {
+fn guess_in_vain(rig: &mut Rig, n: u64) {
+    let Rig { daemon, runtime, early, before } = rig;
     let heard = figure(early, "auth_errors");
     let guesses = wrong().repeat(50);
     let mut attackers = Vec::new();
@@ -174,14 +233,13 @@ fn guess_in_vain(runtime: &Runtime, daemon: &Daemon, early: &mut TcpStream, n: u
         attackers.push(stream);
         if i % 50 == 0 {
             // Who is in is served, and who knows the password gets in.
-            early.write_all(&bare(NOOP)).unwrap();
-            assert_eq!(Answer::read(early).unwrap().status, 0);
+            assert!(is_served(early));
             let mut late = connect(runtime, daemon, GUEST, false);
             assert!(logs_in(&mut late), "after {i} attackers");
         }
     }
     eventually("they have been heard", || figure(early, "auth_errors") >= heard + 20);
-    let grown = rss_kib(daemon.pid()).saturating_sub(memory);
+    let grown = before.grown_kib();
     eprintln!("{n} guessing clients: {grown} KiB more");
     assert!(grown < LEFT_KIB + CONN_KIB * n, "{grown} KiB");
     for stream in &mut attackers {
@@ -206,57 +264,44 @@ fn wrong_passwords_hold_up_nobody_from_elsewhere() {
     if raise_open_files() < n + 200 {
         return skip("too few open files are allowed here");
     }
-    let daemon = sasl.start(&["-c", "12000"]);
-    let runtime = runtime();
-    let mut early = connect(&runtime, &daemon, GUEST, false);
-    assert!(logs_in(&mut early));
-    eventually("nobody else is there", || figure(&mut early, "curr_connections") == 1);
-    let (files, memory) = (n_files(daemon.pid()), rss_kib(daemon.pid()));
-
+    let mut rig = Rig::start(&sasl, &["-c", "12000"]);
     // Each time it takes what it took before.
     for _ in 0..if is_soak() { 5 } else { 1 } {
-        guess_in_vain(&runtime, &daemon, &mut early, n, memory);
+        guess_in_vain(&mut rig, n);
     }
-    eventually("their files are closed", || n_files(daemon.pid()) == files);
-    let left = rss_kib(daemon.pid()).saturating_sub(memory);
+    rig.before.await_files();
+    let left = rig.before.grown_kib();
     eprintln!("and after them: {left} KiB more");
     assert!(left < LEFT_KIB + CONN_KIB * n, "{left} KiB");
-    let buffers = figure(&mut early, "read_buf_count");
+    let buffers = figure(&mut rig.early, "read_buf_count");
     assert!(buffers < 300, "{buffers} pairs of buffers are kept");
     // Even from there, with the right one; it may have to wait.
-    assert!(logs_in(&mut connect(&runtime, &daemon, ATTACKER, false)));
-    assert_eq!(figure(&mut early, "handler_panics"), 0);
+    assert!(logs_in(&mut connect(&rig.runtime, &rig.daemon, ATTACKER, false)));
+    assert_eq!(figure(&mut rig.early, "handler_panics"), 0);
 }
 
 #[test]
 fn logins_that_are_cut_off_leave_nothing() {
     let Some(sasl) = Sasl::in_database() else { return };
-    let daemon = sasl.start(&[]);
-    let runtime = runtime();
-    let mut early = connect(&runtime, &daemon, GUEST, false);
-    assert!(logs_in(&mut early));
-    eventually("nobody else is there", || figure(&mut early, "curr_connections") == 1);
-    let (files, memory) = (n_files(daemon.pid()), rss_kib(daemon.pid()));
+    let mut rig = Rig::start(&sasl, &[]);
     let login = [right(), get("key")].concat();
     for round in 0..if is_soak() { 100 } else { 2 } {
         for cut in 0..=login.len() {
-            let mut stream = connect(&runtime, &daemon, ATTACKER, (round + cut) % 2 == 0);
+            let mut stream = connect(&rig.runtime, &rig.daemon, ATTACKER, (round + cut) % 2 == 0);
             stream.write_all(&login[..cut]).unwrap();
         }
-        early.write_all(&bare(NOOP)).unwrap();
-        assert_eq!(Answer::read(&mut early).unwrap().status, 0);
+        assert!(is_served(&mut rig.early));
     }
     // In two steps, of which the second does not come.
     for i in 0..200 {
-        let mut stream = connect(&runtime, &daemon, ATTACKER, i % 2 == 0);
+        let mut stream = connect(&rig.runtime, &rig.daemon, ATTACKER, i % 2 == 0);
         stream.write_all(&plain("")).unwrap();
         assert_eq!(Answer::read(&mut stream).unwrap().status, 0x21);
     }
-    eventually("all are gone", || figure(&mut early, "curr_connections") == 1);
-    eventually("their files are closed", || n_files(daemon.pid()) == files);
-    let left = rss_kib(daemon.pid()).saturating_sub(memory);
+    rig.await_end();
+    let left = rig.before.grown_kib();
     assert!(left < LEFT_KIB, "{left} KiB");
-    assert_eq!(figure(&mut early, "handler_panics"), 0);
+    assert_eq!(figure(&mut rig.early, "handler_panics"), 0);
 }
 
 /// The same with the text protocol's logins.
@@ -271,7 +316,7 @@ fn text_logins_that_are_cut_off_leave_nothing() {
     let token = format!("{USER} {PASSWORD}");
     assert_eq!(early.set("login", token.as_bytes()), "STORED");
     eventually("nobody else is there", || early.number("curr_connections") == 1);
-    let files = n_files(daemon.pid());
+    let before = Holdings::of(&daemon);
     let login = format!("set login 0 0 {}\r\n{token}\r\nget key\r\n", token.len());
     for round in 0..if is_soak() { 100 } else { 2 } {
         for cut in 0..=login.len() {
@@ -281,7 +326,7 @@ fn text_logins_that_are_cut_off_leave_nothing() {
         assert_eq!(early.ask("mn"), "MN");
     }
     eventually("all are gone", || early.number("curr_connections") == 1);
-    eventually("their files are closed", || n_files(daemon.pid()) == files);
+    before.await_files();
     assert_eq!(early.number("handler_panics"), 0);
 }
 
@@ -290,31 +335,25 @@ fn text_logins_that_are_cut_off_leave_nothing() {
 fn a_flood_of_logins_is_served() {
     let Some(sasl) = Sasl::in_database() else { return };
     let each = if is_soak() { 2000 } else { 50 };
-    let daemon = sasl.start(&[]);
-    let runtime = runtime();
-    let mut early = connect(&runtime, &daemon, GUEST, false);
-    assert!(logs_in(&mut early));
-    eventually("nobody else is there", || figure(&mut early, "curr_connections") == 1);
-    let (files, memory) = (n_files(daemon.pid()), rss_kib(daemon.pid()));
+    let mut rig = Rig::start(&sasl, &[]);
+    let daemon = &rig.daemon;
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let runtime = self::runtime();
+                let runtime = runtime();
                 for _ in 0..each {
-                    assert!(logs_in(&mut connect(&runtime, &daemon, ATTACKER, true)));
+                    assert!(logs_in(&mut connect(&runtime, daemon, ATTACKER, true)));
                 }
             });
         }
         for _ in 0..each {
-            early.write_all(&bare(NOOP)).unwrap();
-            assert_eq!(Answer::read(&mut early).unwrap().status, 0);
+            assert!(is_served(&mut rig.early));
         }
     });
-    eventually("all are gone", || figure(&mut early, "curr_connections") == 1);
-    eventually("their files are closed", || n_files(daemon.pid()) == files);
-    assert_eq!(figure(&mut early, "auth_errors"), 0);
-    assert!(figure(&mut early, "auth_cmds") > 8 * each);
-    let left = rss_kib(daemon.pid()).saturating_sub(memory);
+    rig.await_end();
+    assert_eq!(figure(&mut rig.early, "auth_errors"), 0);
+    assert!(figure(&mut rig.early, "auth_cmds") > 8 * each);
+    let left = rig.before.grown_kib();
     eprintln!("{} logins: {left} KiB more", 8 * each);
     assert!(left < LEFT_KIB, "{left} KiB");
 }

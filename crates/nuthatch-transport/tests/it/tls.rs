@@ -109,15 +109,22 @@ fn listening(test: impl AsyncFnOnce((&Listener, &ConnectAddr))) {
     block_on(async { test((&bound.into_listener().unwrap(), &address)).await });
 }
 
-#[test]
-fn a_megabyte_arrives_whole_both_ways() {
+/// Runs a test with the client's and the server's end of a connection.
+fn connected(test: impl AsyncFnOnce(Stream, Stream)) {
     let pki = Pki::new();
     let server = pki.server().load().unwrap();
-    let data: Vec<u8> = (0u32..1 << 20).map(|n| n.to_le_bytes()[usize::from(n % 3 == 0)]).collect();
+    let client = pki.client().build().unwrap();
     listening(async |at| {
-        let client = pki.client().build().unwrap();
         let auth = (&server, ClientAuth::None);
-        let (mut client, mut server) = meet(at, auth, (&client, NAME)).await.unwrap();
+        let (client, server) = meet(at, auth, (&client, NAME)).await.unwrap();
+        test(client, server).await;
+    });
+}
+
+#[test]
+fn a_megabyte_arrives_whole_both_ways() {
+    let data: Vec<u8> = (0u32..1 << 20).map(|n| n.to_le_bytes()[usize::from(n % 3 == 0)]).collect();
+    connected(async |mut client, mut server| {
         assert!(client.tls().unwrap().peer_certificate().is_some());
         assert!(server.tls().unwrap().peer_certificate().is_none());
         let echo = async {
@@ -250,12 +257,7 @@ fn sessions_go_on_only_where_they_were_granted() {
 
 #[test]
 fn everything_deciphered_is_read_at_once() {
-    let pki = Pki::new();
-    let server = pki.server().load().unwrap();
-    listening(async |at| {
-        let client = pki.client().build().unwrap();
-        let auth = (&server, ClientAuth::None);
-        let (mut client, mut server) = meet(at, auth, (&client, NAME)).await.unwrap();
+    connected(async |mut client, mut server| {
         // Each is a record of its own.
         for _ in 0..100 {
             client.write_all(b"set k 0 0 1\r\nx\r\n").await.unwrap();
@@ -284,12 +286,7 @@ fn everything_deciphered_is_read_at_once() {
 
 #[test]
 fn buffers_of_one_write_share_a_record() {
-    let pki = Pki::new();
-    let server = pki.server().load().unwrap();
-    listening(async |at| {
-        let client = pki.client().build().unwrap();
-        let auth = (&server, ClientAuth::None);
-        let (mut client, mut server) = meet(at, auth, (&client, NAME)).await.unwrap();
+    connected(async |mut client, mut server| {
         let parts = [&b"VALUE a 0 1\r\n"[..], b"x", b"\r\n", b"END\r\n"].map(IoSlice::new);
         assert_eq!(poll_fn(|cx| server.poll_write(cx, &parts)).await.unwrap(), 21);
         poll_fn(|cx| server.poll_flush(cx)).await.unwrap();
@@ -300,12 +297,7 @@ fn buffers_of_one_write_share_a_record() {
 
 #[test]
 fn either_end_may_say_goodbye_first() {
-    let pki = Pki::new();
-    let server = pki.server().load().unwrap();
-    listening(async |at| {
-        let client = pki.client().build().unwrap();
-        let auth = (&server, ClientAuth::None);
-        let (mut ours, mut theirs) = meet(at, auth, (&client, NAME)).await.unwrap();
+    connected(async |mut ours, mut theirs| {
         // Who has said that no more comes still gets what it asked for.
         ours.write_all(b"get a\r\n").await.unwrap();
         ours.shutdown().await.unwrap();
