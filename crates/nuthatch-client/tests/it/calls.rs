@@ -146,8 +146,7 @@ pub(crate) async fn fifty_tasks(client: &Client, n_rounds: usize) {
 
 #[tokio::test]
 async fn a_long_list_of_keys_is_one_round_trip() {
-    let script = Script { is_shut: true, ..Script::default() };
-    let (mut server, client) = Server::start(script, Client::builder().timeout(LONG)).await;
+    let (mut server, client) = Server::start(Script::SHUT, Client::builder().timeout(LONG)).await;
     let keys: Vec<_> = (0..1000).map(|n| format!("{n:0250}")).collect();
     let asking = {
         let (client, keys) = (client.clone(), keys.clone());
@@ -190,8 +189,7 @@ async fn a_server_that_reads_no_more_until_its_answers_are_taken_goes_on() {
 
 #[tokio::test]
 async fn a_call_behind_a_large_value_does_not_wait_for_its_answer() {
-    let script = Script { is_shut: true, ..Script::default() };
-    let (mut server, client) = Server::start(script, Client::builder().timeout(LONG)).await;
+    let (mut server, client) = Server::start(Script::SHUT, Client::builder().timeout(LONG)).await;
     let setting = tokio::spawn({
         let client = client.clone();
         async move { client.set("large", vec![1; 5 << 20], Ttl::NEVER).await }

@@ -12,17 +12,9 @@ use crate::server::{Script, Server, good};
 /// Short enough not to be waited for, and long enough that a server which answers does so.
 const SHORT: Duration = Duration::from_millis(250);
 
-const SHUT: Script = Script {
-    is_shut: true,
-    is_deaf: false,
-    cut_after: None,
-    is_gone_then: false,
-    piece_bytes: None,
-};
-
 #[tokio::test]
 async fn the_answer_to_a_dropped_call_goes_to_nobody() {
-    let (mut server, client) = Server::start(SHUT, Client::builder().timeout(LONG)).await;
+    let (mut server, client) = Server::start(Script::SHUT, Client::builder().timeout(LONG)).await;
     let setting = tokio::spawn({
         let client = client.clone();
         async move { client.set("a", "of a", Ttl::NEVER).await }
@@ -48,7 +40,7 @@ async fn the_answer_to_a_dropped_call_goes_to_nobody() {
 #[tokio::test]
 async fn a_call_dropped_in_the_queue_is_never_sent() {
     let builder = Client::builder().timeout(LONG).queue_len(1);
-    let (mut server, client) = Server::start(SHUT, builder).await;
+    let (mut server, client) = Server::start(Script::SHUT, builder).await;
     let first = tokio::spawn({
         let client = client.clone();
         async move { client.get("first").await }
@@ -141,7 +133,7 @@ pub(crate) async fn drop_calls_at_random(client: &Client) -> usize {
 
 #[tokio::test]
 async fn a_call_to_a_slow_server_ends_in_time_and_the_next_one_is_answered() {
-    let (mut server, client) = Server::start(SHUT, Client::builder().timeout(SHORT)).await;
+    let (mut server, client) = Server::start(Script::SHUT, Client::builder().timeout(SHORT)).await;
     let error = client.set("a", "late", Ttl::NEVER).await.unwrap_err();
     assert!(error.is_timeout() && !error.is_unsent() && !error.is_closed() && !error.is_connect());
     assert_eq!(error.to_string(), "no answer in time");
@@ -154,7 +146,7 @@ async fn a_call_to_a_slow_server_ends_in_time_and_the_next_one_is_answered() {
 #[tokio::test]
 async fn waiting_for_a_place_counts() {
     let builder = Client::builder().timeout(SHORT).queue_len(1);
-    let (server, client) = Server::start(SHUT, builder).await;
+    let (server, client) = Server::start(Script::SHUT, builder).await;
     let calls: Vec<_> = (0..4)
         .map(|_| {
             let client = client.clone();

@@ -13,17 +13,9 @@ use crate::server::{Script, Server, good};
 
 const MOMENT: Duration = Duration::from_millis(5);
 
-const SHUT: Script = Script {
-    is_shut: true,
-    is_deaf: false,
-    cut_after: None,
-    is_gone_then: false,
-    piece_bytes: None,
-};
-
 #[tokio::test]
 async fn the_impatience_of_some_does_not_cost_all_the_connection() {
-    let (mut server, client) = Server::start(SHUT, Client::builder().timeout(LONG)).await;
+    let (mut server, client) = Server::start(Script::SHUT, Client::builder().timeout(LONG)).await;
     let first = tokio::spawn({
         let client = client.clone();
         async move { client.set("a", "x", Ttl::NEVER).await }
@@ -45,7 +37,7 @@ async fn the_impatience_of_some_does_not_cost_all_the_connection() {
 #[tokio::test]
 async fn a_server_that_stays_silent_is_given_up_by_the_impatient_too() {
     let builder = Client::builder().timeout(Duration::from_millis(100));
-    let (_server, client) = Server::start(SHUT, builder).await;
+    let (_server, client) = Server::start(Script::SHUT, builder).await;
     let mut events = client.events();
     let hasty = client.with_timeout(MOMENT);
     let given_up = async {

@@ -38,6 +38,17 @@ pub(crate) struct Script {
     pub(crate) piece_bytes: Option<usize>,
 }
 
+impl Script {
+    /// Answers nothing before [`Server::open`], and is well-behaved else.
+    pub(crate) const SHUT: Self = Self {
+        is_shut: true,
+        is_deaf: false,
+        cut_after: None,
+        is_gone_then: false,
+        piece_bytes: None,
+    };
+}
+
 impl Server {
     /// A server that follows a script, and a client.
     pub(crate) async fn start(script: Script, builder: Builder) -> (Self, Client) {

@@ -143,6 +143,10 @@ pub(crate) fn plain(data: impl AsRef<[u8]>) -> Vec<u8> {
     frame(SASL_AUTH, &[], "PLAIN", data)
 }
 
+pub(crate) fn step(data: impl AsRef<[u8]>) -> Vec<u8> {
+    frame(SASL_STEP, &[], "PLAIN", data)
+}
+
 /// The tutorial's user logs in.
 pub(crate) fn right() -> Vec<u8> {
     plain(SAMMY)
@@ -288,48 +292,18 @@ fn cases(host: &str) -> Vec<Case> {
         mechanism("a mechanism of 32 letters", &[b'P'; 32]),
         mechanism("a mechanism of 33 letters", &[b'P'; 33]),
         mechanism("a mechanism of 251 letters", &[b'P'; 251]),
-        same("extras", &[frame(SASL_AUTH, &[0; 4], "PLAIN", "\0sammy\0S3cretPw")]),
-        same(
-            "in two steps",
-            &[
-                frame(SASL_AUTH, &[], "PLAIN", ""),
-                frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw"),
-                get("k"),
-            ],
-        ),
-        same(
-            "a step of any name",
-            &[
-                frame(SASL_AUTH, &[], "PLAIN", ""),
-                frame(SASL_STEP, &[], "FOO", "\0sammy\0S3cretPw"),
-                get("k"),
-            ],
-        ),
+        same("extras", &[frame(SASL_AUTH, &[0; 4], "PLAIN", SAMMY)]),
+        same("in two steps", &[plain(""), step(SAMMY), get("k")]),
+        same("a step of any name", &[plain(""), frame(SASL_STEP, &[], "FOO", SAMMY), get("k")]),
         // What has failed is over.
         (
             "a wrong step, and the right one",
-            [
-                frame(SASL_AUTH, &[], "PLAIN", ""),
-                frame(SASL_STEP, &[], "PLAIN", "\0sammy\0wrong"),
-                frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw"),
-            ]
-            .concat(),
+            [plain(""), step("\0sammy\0wrong"), step(SAMMY)].concat(),
             Some(&[0x21, 0x20, 0x20, 0x20]),
         ),
-        same("a step without a beginning", &[frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw")]),
-        same(
-            "a step after the end",
-            &[right(), frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw"), get("k")],
-        ),
-        same(
-            "a step after the mechanisms",
-            &[
-                frame(SASL_AUTH, &[], "PLAIN", ""),
-                bare(SASL_LIST),
-                frame(SASL_STEP, &[], "PLAIN", "\0sammy\0S3cretPw"),
-                get("k"),
-            ],
-        ),
+        same("a step without a beginning", &[step(SAMMY)]),
+        same("a step after the end", &[right(), step(SAMMY), get("k")]),
+        same("a step after the mechanisms", &[plain(""), bare(SASL_LIST), step(SAMMY), get("k")]),
         same("extras of a step", &[frame(SASL_STEP, &[0; 4], "PLAIN", "x")]),
         same("an announced gibibyte", &[huge]),
         same("text", &[b"get some key and more of it\r\n".to_vec()]),
@@ -339,7 +313,7 @@ fn cases(host: &str) -> Vec<Case> {
         // It would promise what is not there.
         (
             "a mechanism with channel binding",
-            [frame(SASL_AUTH, &[], "PLAIN-PLUS", "\0sammy\0S3cretPw"), get("k")].concat(),
+            [frame(SASL_AUTH, &[], "PLAIN-PLUS", SAMMY), get("k")].concat(),
             Some(&[0x20, 0x20]),
         ),
     ]

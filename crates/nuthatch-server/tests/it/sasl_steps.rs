@@ -15,7 +15,7 @@ use nuthatch_server::transport::sasl::{Login, Mechanism, ScramHash};
 use nuthatch_testkit::Daemon;
 
 use crate::{
-    sasl::{SAMMY, Sasl, get, host, plain, right, set},
+    sasl::{SAMMY, Sasl, get, host, plain, right, set, step},
     support::{
         Answer, NUTHATCHD, bare, binary_stats, eventually, frame,
         opcode::{NOOP, QUIT, SASL_AUTH, SASL_LIST, SASL_STEP, STAT, VERSION},
@@ -96,7 +96,7 @@ fn cases() -> Vec<Case> {
         ),
         (
             "a step too many logs out",
-            vec![right(), frame(SASL_STEP, &[], "PLAIN", SAMMY), bare(NOOP)],
+            vec![right(), step(SAMMY), bare(NOOP)],
             &["00 'Authenticated'", FAILURE, FAILURE, "closed"],
         ),
         (
@@ -104,7 +104,7 @@ fn cases() -> Vec<Case> {
             vec![right(), plain(""), bare(NOOP)],
             &["00 'Authenticated'", "21 ''", FAILURE, "closed"],
         ),
-        ("step alone", vec![frame(SASL_STEP, &[], "PLAIN", SAMMY)], &[FAILURE, OPEN]),
+        ("step alone", vec![step(SAMMY)], &[FAILURE, OPEN]),
         (
             "two steps",
             vec![plain(""), frame(SASL_STEP, &[], "whatever", SAMMY), bare(NOOP)],
@@ -112,7 +112,7 @@ fn cases() -> Vec<Case> {
         ),
         (
             "a list between them",
-            vec![plain(""), bare(SASL_LIST), frame(SASL_STEP, &[], "PLAIN", SAMMY)],
+            vec![plain(""), bare(SASL_LIST), step(SAMMY)],
             &["21 ''", "00 'PLAIN'", "00 'Authenticated'", OPEN],
         ),
         ("lower case", vec![auth(b"plain")], &["00 'Authenticated'", OPEN]),
@@ -170,7 +170,7 @@ fn cases() -> Vec<Case> {
     ];
     cases.extend(bad.map(|data| {
         // No data at all is a login in two steps.
-        let said = if data.is_empty() { frame(SASL_STEP, &[], "PLAIN", data) } else { plain(data) };
+        let said = if data.is_empty() { step(data) } else { plain(data) };
         ("bad data", vec![said, bare(NOOP)], &[FAILURE, FAILURE, "closed"][..])
     }));
     let host = host();
@@ -251,10 +251,7 @@ fn what_comes_behind_a_login_waits_for_it() {
         (vec![right(), wrong(), get()], vec![ok, FAILURE, FAILURE, "closed"]),
         (vec![wrong(), right(), get()], vec![FAILURE, ok, value, "00 version"]),
         (vec![right(), bare(SASL_LIST), get()], vec![ok, "00 'PLAIN'", FAILURE, "closed"]),
-        (
-            vec![right(), frame(SASL_STEP, &[], "PLAIN", "x"), get()],
-            vec![ok, FAILURE, FAILURE, "closed"],
-        ),
+        (vec![right(), step("x"), get()], vec![ok, FAILURE, FAILURE, "closed"]),
         (vec![right(), plain(""), get()], vec![ok, "21 ''", FAILURE, "closed"]),
     ] {
         assert_eq!(play_at_once(&daemon, &said), expected);
