@@ -96,6 +96,10 @@ impl Gateway {
         servers.map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(",")
     }
 
+    pub(super) fn n_servers(&self) -> usize {
+        self.settings.servers.len()
+    }
+
     pub(super) fn forget_token(&mut self) {
         self.token = None;
     }
@@ -129,6 +133,24 @@ impl Gateway {
         self.call("/v3/kv/txn", &body).await
     }
 
+    /// Writes what is to be added to revisions, unless somebody has since `revision`.
+    pub(super) async fn raise(
+        &mut self,
+        prefix: &str,
+        revision: u64,
+        base: u64,
+    ) -> Result<Value, SourceError> {
+        let key = base64(format!("{prefix}{VERSION}"));
+        let body = json!({
+            "compare": [{
+                "key": key, "target": "MOD", "result": "EQUAL",
+                "mod_revision": revision.to_string(),
+            }],
+            "success": [{ "request_put": { "key": key, "value": base64(base.to_string()) } }],
+        });
+        self.call("/v3/kv/txn", &body).await
+    }
+
     /// Asks for changes of keys that begin so, from a revision on.
     pub(super) async fn watch(&mut self, prefix: &str, from: u64) -> Result<Watch, SourceError> {
         let body = json!({ "create_request": {
@@ -136,27 +158,41 @@ impl Gateway {
             "range_end": base64(after(prefix)),
             "start_revision": from.to_string(),
         }});
+        match self.begin_watch(&body).await {
+            Err(SourceError::Refused(_)) if self.token.is_some() => {
+                // Tokens run out, and a server that was started again knows none.
+                self.token = None;
+                self.begin_watch(&body).await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn begin_watch(&mut self, body: &Value) -> Result<Watch, SourceError> {
         self.log_in().await?;
         let limit = self.settings.answer_within;
         let begun = timeout(limit, async {
             let mut connection = self.connect().await?;
-            let answer = connection.send("/v3/watch", &body, self.token.as_deref()).await?;
+            let answer = connection.send("/v3/watch", body, self.token.as_deref()).await?;
             if answer.status() != StatusCode::OK {
                 let status = answer.status();
                 let said = whole(answer).await?;
                 return Err(refusal(status, &said));
             }
-            let mut watch =
-                Watch { _connection: connection, body: answer.into_body(), buffer: Vec::new() };
+            let mut watch = Watch {
+                _connection: connection,
+                body: answer.into_body(),
+                lines: Lines::default(),
+            };
             // The first thing it says is that it watches, or why not.
             let said = watch.next().await?;
             if said["canceled"] == true && number(&said["compact_revision"]) == 0 {
-                return Err(SourceError::Refused(text(&said["cancel_reason"])));
+                return Err(SourceError::Refused(shown(&said["cancel_reason"])));
             }
             if said["canceled"] == true || said["events"].is_array() {
                 // Said with the first word; it is to be heard again.
                 let line = json!({ "result": said }).to_string() + "\n";
-                watch.buffer.splice(..0, line.into_bytes());
+                watch.lines.put_back(line.as_bytes());
             }
             Ok(watch)
         });
@@ -280,22 +316,21 @@ impl Drop for Connection {
 pub(super) struct Watch {
     _connection: Connection,
     body: Incoming,
-    buffer: Vec<u8>,
+    lines: Lines,
 }
 
 impl Watch {
     /// The next thing it says. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Value, SourceError> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+            if let Some(line) = self.lines.next() {
                 let said: Value = serde_json::from_slice(&line).map_err(not_json)?;
                 if said["error"].is_object() {
                     return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, &said["error"]));
                 }
                 return Ok(said["result"].clone());
             }
-            if self.buffer.len() > ANSWER_BYTES_MAX {
+            if self.lines.len() > ANSWER_BYTES_MAX {
                 return Err(SourceError::Answer("an event without an end".to_owned()));
             }
             match self.body.frame().await {
@@ -303,11 +338,49 @@ impl Watch {
                 Some(Err(error)) => return Err(SourceError::Unreachable(error.to_string())),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
+                        self.lines.push(&data);
                     }
                 }
             }
         }
+    }
+}
+
+/// Bytes that come as they like, and are lines.
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    /// Where the next line begins, and up to where there is known to be no end of it.
+    start: usize,
+    searched: usize,
+}
+
+impl Lines {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.start);
+        self.searched -= self.start;
+        self.start = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn put_back(&mut self, line: &[u8]) {
+        self.bytes.splice(..self.start, line.iter().copied());
+        (self.start, self.searched) = (0, 0);
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let Some(found) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.bytes.len();
+            return None;
+        };
+        let line = self.bytes[self.start..self.searched + found].to_vec();
+        self.start = self.searched + found + 1;
+        self.searched = self.start;
+        Some(line)
     }
 }
 
@@ -327,12 +400,9 @@ fn too_late() -> SourceError {
 
 /// What etcd says besides an answer. `code` is gRPC's.
 fn refusal(status: StatusCode, said: &Value) -> SourceError {
-    let why = match &said["message"] {
-        Value::String(why) => why.clone(),
-        _ => match &said["error"] {
-            Value::String(why) => why.clone(),
-            _ => status.to_string(),
-        },
+    let why = match (&said["message"], &said["error"]) {
+        (why @ Value::String(_), _) | (_, why @ Value::String(_)) => shown(why),
+        _ => status.to_string(),
     };
     // Invalid argument (a password), permission denied, failed precondition (logins that are off),
     // unauthenticated.
@@ -346,12 +416,19 @@ fn refusal(status: StatusCode, said: &Value) -> SourceError {
     }
 }
 
-/// A 64-bit number, which JSON has as a string.
+/// A 64-bit number, which JSON has as a string. None of etcd's is larger than this makes it.
 pub(super) fn number(value: &Value) -> u64 {
-    value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_u64()).unwrap_or(0)
+    let number = value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_u64());
+    number.unwrap_or(0).min(i64::MAX as u64)
 }
 
-pub(super) fn text(value: &Value) -> String {
+/// What somebody else says, for a line of a log or of statistics.
+pub(super) fn shown(value: &Value) -> String {
+    let text = value.as_str().unwrap_or_default();
+    text.chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect()
+}
+
+fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
@@ -372,6 +449,9 @@ fn after(prefix: &str) -> Vec<u8> {
     }
     end
 }
+
+/// How much of what somebody else says is shown, in characters.
+const SHOWN_MAX: usize = 200;
 
 /// The longest answer, in bytes: a thousand members take a tenth of it.
 const ANSWER_BYTES_MAX: usize = 4 << 20;

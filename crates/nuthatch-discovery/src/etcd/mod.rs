@@ -14,7 +14,7 @@
 //! whose list has changed without a higher revision takes the revision of the store itself.)
 //!
 //! The number is there for stores that are set back, from a backup or by hand: their revisions begin
-//! again below what everybody has. A member that notices adds what was reached to the number.
+//! again below what everybody has. The first member that notices makes the number what was reached.
 //!
 //! **Following.** The prefix is read once and then watched from the revision after that. A watch that
 //! breaks is taken up again at the revision it had come to; where etcd no longer has that
@@ -25,16 +25,16 @@
 
 mod gateway;
 mod io;
+mod keys;
 mod register;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
-use nuthatch_types::Node;
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{Member, Members, Next, Source, SourceError};
-use gateway::{Gateway, Watch, bytes_of, number, text};
+use crate::{Members, Next, Source, SourceError};
+use gateway::{Gateway, Watch};
+use keys::{Keys, Said};
 
 pub use gateway::EtcdSettings;
 pub use register::register;
@@ -45,6 +45,10 @@ const NODES: &str = "/nodes/";
 /// What is written when somebody has left.
 const VERSION: &str = "/version";
 
+/// How many changes a store may have seen since it was last asked, before it was set back: many
+/// hundreds a second, for as long as a lease may live.
+const UNSEEN: u64 = 1_000_000;
+
 /// How often a server that says nothing is asked whether it is still there.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
@@ -53,25 +57,15 @@ pub struct Etcd {
     gateway: Gateway,
     prefix: String,
     marks: bool,
-    keys: BTreeMap<String, Key>,
-    /// The revision of the last change under the prefix.
-    changed: u64,
-    /// What is added to it.
-    base: u64,
+    keys: Keys,
     /// Where watching goes on; `None` before everything has been read.
     next: Option<u64>,
     watch: Option<Watch>,
+    /// The history after the last reading was gone too.
+    is_reread: bool,
     /// The list has still to be told, changed or not.
     owed: bool,
     told: Option<Members>,
-}
-
-/// A member's key.
-#[derive(Clone, Debug, PartialEq)]
-struct Key {
-    revision: u64,
-    /// `None` for what is no member.
-    member: Option<Member>,
 }
 
 impl Etcd {
@@ -80,13 +74,12 @@ impl Etcd {
         let prefix = settings.prefix.clone();
         Self {
             gateway: Gateway::new(settings),
-            prefix,
             marks: false,
-            keys: BTreeMap::new(),
-            changed: 0,
-            base: 0,
+            keys: Keys::new(&prefix),
+            prefix,
             next: None,
             watch: None,
+            is_reread: false,
             owed: true,
             told: None,
         }
@@ -114,111 +107,107 @@ impl Etcd {
         loop {
             if self.next.is_none() {
                 self.read_all().await?;
-                return Ok(self.tell());
-            }
-            if self.watch.is_none() {
-                let from = self.next.unwrap_or_default();
+            } else if self.watch.is_none() {
+                // Of what is known the last revision is asked for again: where etcd was compacted at
+                // the next one and that was a departure, it would pass over it in silence.
+                let from = self.next.unwrap_or_default().saturating_sub(1).max(1);
                 self.watch = Some(self.gateway.watch(&format!("{}/", self.prefix), from).await?);
                 if self.owed {
                     // If nothing has changed meanwhile, this is still the list.
                     self.check().await?;
-                    if self.next.is_none() {
-                        continue;
-                    }
-                    return Ok(self.tell());
+                    continue;
                 }
             }
-            if self.heed().await? {
+            if self.owed {
                 return Ok(self.tell());
             }
+            self.heed().await?;
         }
     }
 
-    /// Reads everything under the prefix.
+    /// Reads everything under the prefix. A store that was set back gets what was reached.
     async fn read_all(&mut self) -> Result<(), SourceError> {
-        let answer = self.gateway.range_prefix(&format!("{}/", self.prefix)).await?;
-        let revision = number(&answer["header"]["revision"]);
-        self.keys.clear();
-        (self.changed, self.base) = (0, 0);
-        for pair in answer["kvs"].as_array().into_iter().flatten() {
-            self.put(pair);
+        let mut read = self.read().await;
+        if let Err(SourceError::WentBack { have, .. }) = read
+            && self.marks
+        {
+            let base = have.saturating_add(UNSEEN);
+            self.gateway.raise(&self.prefix, self.keys.marked(), base).await?;
+            read = self.read().await;
         }
+        let (revision, is_lost) = read?;
         self.next = Some(revision + 1);
-        self.watch = None;
-        if let Some(told) = &self.told {
-            let now = self.list();
-            if now.version() <= told.version()
-                && Members::new(told.version(), now.members().to_vec()) != *told
-            {
-                // Somebody has left, and nobody was there to write it down.
-                self.changed = revision;
-            }
-            if self.list().version() < told.version() {
-                let (have, got) = (told.version(), self.list().version());
-                self.next = None;
-                return Err(SourceError::WentBack { have, got });
-            }
+        self.owed = true;
+        if is_lost {
+            // So that all who look agree on when.
+            self.mark(revision).await;
         }
         Ok(())
     }
 
-    /// Takes what the watch says; whether the list may be another one then.
-    async fn heed(&mut self) -> Result<bool, SourceError> {
-        let Some(watch) = &mut self.watch else { return Ok(false) };
+    async fn read(&mut self) -> Result<(u64, bool), SourceError> {
+        let answer = self.gateway.range_prefix(&format!("{}/", self.prefix)).await?;
+        self.next = None;
+        self.watch = None;
+        self.keys.read(&answer, self.told.as_ref())
+    }
+
+    /// Writes down that somebody had left by then. Others try too, and whoever is first writes.
+    /// Who fails will be corrected by the next change; the list is right without.
+    async fn mark(&mut self, revision: u64) {
+        if self.marks {
+            let _ = self.gateway.mark(&self.prefix, revision, self.keys.base()).await;
+        }
+    }
+
+    /// Takes what the watch says.
+    async fn heed(&mut self) -> Result<(), SourceError> {
+        let Some(watch) = &mut self.watch else { return Ok(()) };
         let check_at = Instant::now() + CHECK_EVERY;
         let said = tokio::select! {
             said = watch.next() => said?,
             () = sleep_until(check_at) => {
                 self.check().await?;
-                return Ok(false);
+                self.is_reread = false;
+                return Ok(());
             }
         };
-        if said["canceled"] == true || number(&said["compact_revision"]) > 0 {
-            self.watch = None;
-            if number(&said["compact_revision"]) == 0 {
-                let why = text(&said["cancel_reason"]);
+        let said = self.keys.heard(&said).inspect_err(|_| self.next = None)?;
+        match said {
+            Said::Nothing => Ok(()),
+            Said::Compacted if self.is_reread => {
+                // Reading again and again would help nobody.
+                self.is_reread = false;
+                self.next = None;
+                Err(SourceError::Answer("no history after what has just been read".to_owned()))
+            }
+            Said::Compacted => {
+                self.is_reread = true;
+                self.next = None;
+                self.watch = None;
+                Ok(())
+            }
+            Said::Ended(why) => {
                 // A token that has run out, for one.
                 self.gateway.forget_token();
-                return Err(SourceError::Unreachable(format!("the watch has ended: {why}")));
+                Err(SourceError::Unreachable(format!("the watch has ended: {why}")))
             }
-            // etcd has forgotten what was next.
-            self.next = None;
-            return Ok(false);
-        }
-        let Some(events) = said["events"].as_array().filter(|events| !events.is_empty()) else {
-            return Ok(false);
-        };
-        let mut left_at = 0;
-        for event in events {
-            let pair = &event["kv"];
-            if event["type"] == "DELETE" {
-                let revision = number(&pair["mod_revision"]);
-                if let Some(name) = self.name(pair)
-                    && self.keys.remove(&name).is_some()
-                {
-                    left_at = left_at.max(revision);
+            Said::Changed { next, left } => {
+                self.is_reread = false;
+                self.next = self.next.max(Some(next));
+                self.owed = true;
+                if let Some(left) = left {
+                    self.mark(left).await;
                 }
-                self.changed = self.changed.max(revision);
-            } else {
-                self.put(pair);
+                Ok(())
             }
         }
-        let revision = number(&said["header"]["revision"]).max(self.changed);
-        self.next = Some(self.next.unwrap_or_default().max(revision + 1));
-        if self.marks && left_at > 0 {
-            let before = self.base;
-            // Others try too, and whoever is first writes. Who fails will be corrected by the next
-            // change; the list is right without.
-            let _ = self.gateway.mark(&self.prefix, left_at, before).await;
-        }
-        Ok(true)
     }
 
     /// Asks whether the server is there, and lets us in.
     async fn check(&mut self) -> Result<(), SourceError> {
         let answer = self.gateway.peek(&format!("{}{VERSION}", self.prefix)).await?;
-        let revision = number(&answer["header"]["revision"]);
-        if revision + 1 < self.next.unwrap_or_default() {
+        if self.keys.is_other(&answer) {
             // The store has been set back. What is in it now is another one.
             self.next = None;
             self.watch = None;
@@ -226,32 +215,9 @@ impl Etcd {
         Ok(())
     }
 
-    fn put(&mut self, pair: &Value) {
-        let revision = number(&pair["mod_revision"]);
-        self.changed = self.changed.max(revision);
-        let value = bytes_of(&pair["value"]);
-        if let Some(name) = self.name(pair) {
-            let member = member(&value);
-            self.keys.insert(name, Key { revision, member });
-        } else if bytes_of(&pair["key"]) == format!("{}{VERSION}", self.prefix).as_bytes() {
-            self.base = String::from_utf8_lossy(&value).trim().parse().unwrap_or(0);
-        }
-    }
-
-    /// The name of a member's key; `None` for any other key.
-    fn name(&self, pair: &Value) -> Option<String> {
-        let key = String::from_utf8(bytes_of(&pair["key"])).ok()?;
-        key.strip_prefix(&self.prefix)?.strip_prefix(NODES).map(str::to_owned)
-    }
-
-    fn list(&self) -> Members {
-        let members = self.keys.values().filter_map(|key| key.member.clone()).collect();
-        Members::new(self.base.saturating_add(self.changed), members)
-    }
-
     fn tell(&mut self) -> Members {
         self.owed = false;
-        let list = self.list();
+        let list = self.keys.list();
         self.told = Some(list.clone());
         list
     }
@@ -272,83 +238,7 @@ impl fmt::Debug for Etcd {
         f.debug_struct("Etcd")
             .field("prefix", &self.prefix)
             .field("servers", &self.gateway.servers())
-            .field("changed", &self.changed)
+            .field("changed", &self.keys.changed())
             .finish_non_exhaustive()
-    }
-}
-
-/// A member as its key has it.
-pub(super) fn value_of(member: &Member) -> String {
-    let node = member.node();
-    let mut value = json!({
-        "host": node.host(),
-        "address": node.address().unwrap_or_default(),
-        "port": node.port(),
-        "weight": member.weight(),
-    });
-    if let Some(name) = member.tls_name() {
-        value["tls_name"] = name.into();
-    }
-    if let Some(zone) = member.zone() {
-        value["zone"] = zone.into();
-    }
-    value.to_string()
-}
-
-/// Reads such a value; what others have put there may be anything.
-fn member(value: &[u8]) -> Option<Member> {
-    let value: Value = serde_json::from_slice(value).ok()?;
-    let text = |name: &str| value[name].as_str();
-    let port = u16::try_from(value["port"].as_u64()?).ok()?;
-    let node = Node::new(text("host").unwrap_or(""), text("address").unwrap_or(""), port).ok()?;
-    let weight = value["weight"].as_u64().and_then(|weight| u32::try_from(weight).ok());
-    let mut member = Member::new(node).with_weight(weight.unwrap_or(Member::WEIGHT));
-    if let Some(name) = text("tls_name") {
-        member = member.with_tls_name(name);
-    }
-    if let Some(zone) = text("zone") {
-        member = member.with_zone(zone);
-    }
-    Some(member)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_member_is_what_its_key_says() {
-        let node = Node::new("a.example", "10.0.0.1", 11211).unwrap();
-        let plain = Member::new(node.clone());
-        assert_eq!(
-            value_of(&plain),
-            r#"{"address":"10.0.0.1","host":"a.example","port":11211,"weight":1}"#
-        );
-        let full = Member::new(node).with_weight(3).with_tls_name("*.example").with_zone("z");
-        for written in [plain, full] {
-            assert_eq!(member(value_of(&written).as_bytes()), Some(written));
-        }
-        let sparse = member(br#"{"host":"b","port":1,"more":[]}"#).unwrap();
-        assert_eq!(sparse.to_string(), "b||1");
-    }
-
-    #[test]
-    fn what_others_have_put_there_is_no_member() {
-        for value in [
-            "",
-            "x",
-            "[]",
-            "7",
-            "{}",
-            r#"{"host":"a"}"#,
-            r#"{"host":"a","port":0}"#,
-            r#"{"host":"a","port":65536}"#,
-            r#"{"host":"a b","port":1}"#,
-            r#"{"port":1}"#,
-            r#"{"host":"a|b","port":1}"#,
-            r#"{"host":"a","port":"1"}"#,
-        ] {
-            assert_eq!(member(value.as_bytes()), None, "{value}");
-        }
     }
 }

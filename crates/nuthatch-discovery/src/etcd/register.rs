@@ -9,9 +9,9 @@ use tokio::{
 };
 
 use super::{
-    EtcdSettings, NODES, VERSION,
+    EtcdSettings, NODES, UNSEEN, VERSION,
     gateway::{Gateway, base64, bytes_of, number},
-    value_of,
+    keys::{base_of, value_of},
 };
 use crate::{Member, Registration, SourceError, follow::jitter};
 
@@ -66,9 +66,9 @@ impl Holder {
         let keep = async {
             loop {
                 let kept = self.keep().await;
-                // Three times in the life of a lease; what fails is tried again sooner.
+                // Three times in the life of a lease or more; what fails is tried again sooner.
                 let pause = match &kept {
-                    Ok(()) => Duration::from_secs(self.ttl) / 3,
+                    Ok(()) => (Duration::from_secs(self.ttl) / 3).min(KEEP_EVERY_MAX),
                     Err(_) => jitter(RETRY_AFTER),
                 };
                 state.send_if_modified(|state| {
@@ -85,7 +85,7 @@ impl Holder {
             said = leaving => {
                 if said.is_ok() {
                     // Unsaid, it is known when the lease ends.
-                    let _ = self.leave().await;
+                    self.leave().await;
                 }
             }
         }
@@ -100,11 +100,13 @@ impl Holder {
                 self.lease = None;
             } else {
                 let answer = self.gateway.peek(&self.key.clone()).await?;
+                let is_set_back = self.version_at(&answer) < self.reached;
                 self.note(&answer);
+                let ours = |pair: &Value| number(&pair["lease"]) == number(&Value::from(&*lease));
                 match answer["kvs"].get(0) {
-                    Some(pair) if number(&pair["lease"]) == number(&Value::from(lease)) => {
-                        return Ok(());
-                    }
+                    // A backup had our lease too.
+                    Some(pair) if ours(pair) && is_set_back => {}
+                    Some(pair) if ours(pair) => return Ok(()),
                     Some(_) => {
                         return Err(SourceError::Refused(format!(
                             "another one is registered as {}",
@@ -134,15 +136,15 @@ impl Holder {
         };
         let before = self.gateway.peek(&self.version.clone()).await?;
         let version = before["kvs"].get(0).cloned().unwrap_or_default();
-        let (at, base) = (number(&version["mod_revision"]), base_of(&version));
-        let revision = number(&before["header"]["revision"]);
+        let (at, base) = (number(&version["mod_revision"]), base_in(&version));
         let mut puts = vec![put(&self.key, &self.value, Some(&lease))];
         let mut compares = Vec::new();
-        if base.saturating_add(revision) < self.reached {
+        self.base = base;
+        if self.version_at(&before) < self.reached {
             // The store was set back; versions must go on from where they were. Whoever is first
             // writes, the others see that it is done.
-            let base = self.reached.saturating_add(UNSEEN).to_string();
-            puts.push(put(&self.version, &base, None));
+            self.base = self.reached.saturating_add(UNSEEN);
+            puts.push(put(&self.version, &self.base.to_string(), None));
             compares.push(json!({
                 "key": base64(&self.version), "target": "MOD", "result": "EQUAL",
                 "mod_revision": at.to_string(),
@@ -153,23 +155,37 @@ impl Holder {
             .call("/v3/kv/txn", &json!({ "compare": compares, "success": puts }))
             .await?;
         if done["succeeded"] != true {
+            // What they have written is read the next time.
+            self.base = base;
             return Err(SourceError::Unreachable("somebody else was first".to_owned()));
         }
-        self.base = base;
         self.note(&done);
         Ok(())
     }
 
     /// Takes note how far the store has come.
     fn note(&mut self, answer: &Value) {
-        let revision = number(&answer["header"]["revision"]);
-        self.reached = self.reached.max(self.base.saturating_add(revision));
+        self.reached = self.reached.max(self.version_at(answer));
     }
 
-    async fn leave(&mut self) -> Result<(), SourceError> {
-        let Some(lease) = self.lease.take() else { return Ok(()) };
+    /// The highest version that there may be, by this answer.
+    fn version_at(&self, answer: &Value) -> u64 {
+        self.base.saturating_add(number(&answer["header"]["revision"]))
+    }
+
+    async fn leave(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
+        // Of several servers another one may still answer.
+        for _ in 0..self.gateway.n_servers() {
+            if self.give_up(&lease).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn give_up(&mut self, lease: &str) -> Result<(), SourceError> {
         let before = self.gateway.peek(&self.version.clone()).await?;
-        let base = before["kvs"].get(0).map_or(0, base_of).to_string();
+        let base = before["kvs"].get(0).map_or(0, base_in).to_string();
         let requests = [
             json!({ "request_delete_range": { "key": base64(&self.key) } }),
             put(&self.version, &base, None),
@@ -185,8 +201,8 @@ impl Holder {
     }
 }
 
-fn base_of(pair: &Value) -> u64 {
-    String::from_utf8_lossy(&bytes_of(&pair["value"])).trim().parse().unwrap_or(0)
+fn base_in(pair: &Value) -> u64 {
+    base_of(&bytes_of(&pair["value"]))
 }
 
 fn put(key: &str, value: &str, lease: Option<&str>) -> Value {
@@ -197,8 +213,8 @@ fn put(key: &str, value: &str, lease: Option<&str>) -> Value {
     json!({ "request_put": put })
 }
 
-/// How many changes a store may have seen since it was last asked, before it was set back.
-const UNSEEN: u64 = 1000;
+/// How long nobody looks whether the key is still there, however long the lease lives.
+const KEEP_EVERY_MAX: Duration = Duration::from_secs(10);
 
 /// How long after a failure it is tried again, at most.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

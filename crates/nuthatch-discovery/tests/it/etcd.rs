@@ -279,3 +279,103 @@ fn any_server_of_several_will_do() {
         drop(a);
     });
 }
+
+#[test]
+fn a_store_that_forgets_tokens_is_logged_in_to_again() {
+    let Some(mut etcd) = Etcd::start().unwrap() else { return skip("etcd") };
+    if find_program("etcdctl").is_none() {
+        return skip("etcdctl");
+    }
+    for args in [
+        &["user", "add", "root:secret"][..],
+        &["user", "grant-role", "root", "root"],
+        &["auth", "enable"],
+    ] {
+        etcdctl(&etcd, args).unwrap();
+    }
+    run(async move {
+        let good = settings(&etcd).login("root", "secret");
+        let a = register(good.clone(), &member("a"), TTL);
+        let following = followed(Source::new(good.clone()));
+        until_listed(&following, &[&line("a")]).await;
+        // Its tokens live in its memory.
+        etcd.stop();
+        until(&following, "it is stale", is_stale).await;
+        etcd.start_again().unwrap();
+        let b = register(good, &member("b"), TTL);
+        until_listed(&following, &[&line("a"), &line("b")]).await;
+        until(&following, "it is fresh", is_fresh).await;
+        drop((a, b));
+    });
+}
+
+#[test]
+fn a_store_from_a_backup_goes_on_above() {
+    let Some(mut etcd) = Etcd::start().unwrap() else { return skip("etcd") };
+    run(async move {
+        let following = followed(Source::new(settings(&etcd)).marking(true));
+        // It lives in the backup too, and does not notice by its lease.
+        let a = register(settings(&etcd), &member("a"), Duration::from_secs(30));
+        until_listed(&following, &[&line("a")]).await;
+        let copied = |from: &str, to: &str| {
+            let [from, to] = [from, to].map(|name| etcd.folder().join(name));
+            assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+        };
+        let signal = |name: &str| {
+            let pid = etcd.pid().unwrap().to_string();
+            assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        };
+        signal("-STOP");
+        copied("data", "backup");
+        signal("-CONT");
+        for _ in 0..5 {
+            joined(&etcd, "x").await.leave(Duration::from_secs(5)).await;
+        }
+        let before = until_listed(&following, &[&line("a")]).await;
+        let data = etcd.folder().join("data");
+        etcd.lose_data().unwrap();
+        std::fs::rename(etcd.folder().join("backup"), data).unwrap();
+        etcd.start_again().unwrap();
+        let c = joined(&etcd, "c").await;
+        let now = until_listed(&following, &[&line("a"), &line("c")]).await;
+        assert!(now.version() > before.version(), "{} {}", now.version(), before.version());
+        let fresh = followed(Source::new(settings(&etcd)));
+        agree(&following, &fresh, &[line("a"), line("c")]).await;
+        drop((a, c));
+    });
+}
+
+#[test]
+fn a_departure_that_was_compacted_away_has_one_version() {
+    let Some(etcd) = Etcd::start().unwrap() else { return skip("etcd") };
+    if find_program("etcdctl").is_none() {
+        return skip("etcdctl");
+    }
+    run(async move {
+        let put = |key: &str, value: &str| {
+            etcdctl(&etcd, &["put", key, value]).unwrap();
+        };
+        put("/test/nodes/a", r#"{"host":"a","port":1}"#);
+        put("/test/nodes/b", r#"{"host":"b","port":1}"#);
+        let one = followed(Source::new(settings(&etcd)).marking(true));
+        let other = followed(Source::new(settings(&etcd)).marking(true));
+        for following in [&one, &other] {
+            until_listed(following, &["a||1", "b||1"]).await;
+        }
+        let signal = |name: &str| {
+            let pid = etcd.pid().unwrap().to_string();
+            assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        };
+        signal("-STOP");
+        for following in [&one, &other] {
+            until(following, "it is stale", is_stale).await;
+        }
+        signal("-CONT");
+        etcdctl(&etcd, &["del", "/test/nodes/a"]).unwrap();
+        put("elsewhere", "");
+        etcdctl(&etcd, &["compact", "4"]).unwrap();
+        agree(&one, &other, &["b||1".to_owned()]).await;
+        let fresh = followed(Source::new(settings(&etcd)));
+        agree(&one, &fresh, &["b||1".to_owned()]).await;
+    });
+}

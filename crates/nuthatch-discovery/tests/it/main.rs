@@ -1,5 +1,7 @@
 //! Sources of members against the real thing: an etcd, a DNS server.
 
+#![cfg(any(feature = "dns", feature = "etcd"))]
+
 #[cfg(feature = "dns")]
 mod dns;
 #[cfg(feature = "etcd")]
