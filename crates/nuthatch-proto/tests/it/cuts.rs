@@ -180,6 +180,19 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// Compares the answers to input in one piece and in these; the models that gave them.
+fn answered_alike(input: &[u8], cuts: &Cuts) -> Result<(Model, Model), TestCaseError> {
+    let (mut whole, mut cut) = (Model::default(), Model::default());
+    let expected = run(&mut whole, input, &Cuts::none());
+    let got = run(&mut cut, input, cuts);
+    prop_assert_eq!(
+        got.output.escape_ascii().to_string(),
+        expected.output.escape_ascii().to_string()
+    );
+    prop_assert_eq!(got.end, expected.end);
+    Ok((whole, cut))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
@@ -190,14 +203,7 @@ proptest! {
         end in "(quit\r\nmn\r\n)?",
     ) {
         let input = [commands.concat(), end.into_bytes()].concat();
-        let (mut whole, mut cut) = (Model::default(), Model::default());
-        let expected = run(&mut whole, &input, &Cuts::none());
-        let got = run(&mut cut, &input, &cuts);
-        prop_assert_eq!(
-            got.output.escape_ascii().to_string(),
-            expected.output.escape_ascii().to_string()
-        );
-        prop_assert_eq!(got.end, expected.end);
+        let (whole, cut) = answered_alike(&input, &cuts)?;
         let values = |model: &Model| {
             let mut items: Vec<_> =
                 model.items.iter().map(|(key, item)| (key.clone(), format!("{item:?}"))).collect();
@@ -212,15 +218,7 @@ proptest! {
         frames in proptest::collection::vec(frame(), 1..25),
         cuts in cuts(),
     ) {
-        let input = frames.concat();
-        let (mut whole, mut cut) = (Model::default(), Model::default());
-        let expected = run(&mut whole, &input, &Cuts::none());
-        let got = run(&mut cut, &input, &cuts);
-        prop_assert_eq!(
-            got.output.escape_ascii().to_string(),
-            expected.output.escape_ascii().to_string()
-        );
-        prop_assert_eq!(got.end, expected.end);
+        answered_alike(&frames.concat(), &cuts)?;
     }
 
     #[test]

@@ -1,16 +1,12 @@
 //! Clients that others wrote, over TLS: what the announcement of a hosted memcached shows its users
 //! doing, and what their applications do then.
 
-use std::{
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Command};
 
 use nuthatch_testkit::find_program;
 
 use crate::{
-    guests::{all_of, guest},
+    guests::{guest, typed},
     oracle::current_memcached,
     support::skip,
     tls::Identity,
@@ -39,20 +35,6 @@ const STATS_OF_1_6_12: &str = "pid uptime time version libevent pointer_size rus
 /// Lines of ours that such a node does not show: those of later versions of memcached, and our own.
 const LATER: &str = "nuthatch_version store_too_large store_no_memory handler_panics \
     slab_reassign_busy_nomem slab_reassign_last_busy_status ssl_proto_errors";
-
-/// What a program prints that is given this to send and then talks to the end of the connection.
-fn typed(command: &mut Command, said: &str) -> String {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // Who mistrusts the server may have left already.
-    let _ = stdin.write_all(said.as_bytes());
-    // Not before the server has ended it: some programs leave at the end of their input, and with
-    // them the answers.
-    let output = child.wait_with_output().unwrap();
-    drop(stdin);
-    all_of(&output)
-}
 
 fn names(stats: &str) -> Vec<&str> {
     stats

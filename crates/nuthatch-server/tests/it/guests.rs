@@ -7,6 +7,7 @@
 
 use std::{
     env,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -137,4 +138,18 @@ impl Guest {
 pub(crate) fn all_of(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// What a program prints that is given this to send and then talks to the end of the connection.
+pub(crate) fn typed(command: &mut Command, said: &str) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Who mistrusts the server may have left already.
+    let _ = stdin.write_all(said.as_bytes());
+    // Not before the server has ended it: some programs leave at the end of their input, and with
+    // them the answers.
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    all_of(&output)
 }

@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::Duration,
 };
@@ -21,6 +21,7 @@ use nuthatch_server::{
 use nuthatch_testkit::{Daemon, find_program};
 use tempfile::TempDir;
 
+use crate::guests::typed;
 use crate::support::{Bare, bare, eventually, opcode::VERSION, run, start};
 
 /// A certificate that signs itself, in a folder of its own.
@@ -269,15 +270,7 @@ fn what_cannot_be_is_said_in_memcached_s_words() {
 fn s_client(port: u16, args: &[&str], said: &str) -> String {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{port}")]).args(args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    // A server that has refused it already is no mistake of ours.
-    let mut stdin = child.stdin.take().unwrap();
-    let _ = stdin.write_all(said.as_bytes());
-    // With `-quiet` it does not end with its input, but with the server.
-    let output = child.wait_with_output().unwrap();
-    drop(stdin);
-    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    typed(&mut command, said)
 }
 
 #[test]
