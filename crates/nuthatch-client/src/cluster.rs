@@ -13,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use backon::BackoffBuilder;
 use nuthatch_discovery::Following;
+use nuthatch_transport::ConnectAddr;
 use tokio::time::{self, Instant};
 use tracing::Instrument;
 
@@ -70,12 +71,12 @@ pub(crate) struct Spec {
 impl Spec {
     /// What tells nodes apart.
     fn name(&self) -> Arc<str> {
-        match (&self.target.address, self.node.port()) {
-            (nuthatch_transport::ConnectAddr::Unix(_), _) => self.node.host().into(),
-            (_, port) if self.node.host().contains(':') => {
-                format!("[{}]:{port}", self.node.host()).into()
+        match (&self.target.address, self.node.host()) {
+            (ConnectAddr::Unix(_), path) => path.into(),
+            (ConnectAddr::Tcp { .. }, host) => {
+                let named = ConnectAddr::Tcp { host: host.to_owned(), port: self.node.port() };
+                named.to_string().into()
             }
-            (_, port) => format!("{}:{port}", self.node.host()).into(),
         }
     }
 }

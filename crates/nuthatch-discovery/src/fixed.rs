@@ -2,7 +2,7 @@
 
 use nuthatch_types::Node;
 
-use crate::{Member, Members, Next, Source, SourceError, clock};
+use crate::{Member, Members, Next, Source, SourceError, clock, spec::host_and_rest};
 
 /// A list that was written down: `host[:port[:weight]],…`, or with addresses beside the names, for
 /// clients that look only at these: `host|address|port[|weight],…`.
@@ -94,8 +94,10 @@ fn member(entry: &str) -> Result<Member, SourceError> {
     if entry.contains('|') {
         return Member::parse(entry).map_err(|error| wrong(&error.to_string()));
     }
-    let (host, rest) = host_and_rest(entry).ok_or_else(|| wrong("no host[:port[:weight]]"))?;
-    let mut parts = rest.split(':');
+    let is_bare = entry.parse::<std::net::Ipv6Addr>().is_ok();
+    let cut = if is_bare { Some((entry, None)) } else { host_and_rest(entry) };
+    let (host, rest) = cut.ok_or_else(|| wrong("no host[:port[:weight]]"))?;
+    let mut parts = rest.unwrap_or_default().split(':');
     let port = match parts.next().filter(|port| !port.is_empty()) {
         Some(port) => port.parse().map_err(|_| wrong("no port"))?,
         None => Static::PORT,
@@ -112,18 +114,6 @@ fn member(entry: &str) -> Result<Member, SourceError> {
     let address = if host.parse::<std::net::IpAddr>().is_ok() { host } else { "" };
     let node = Node::new(host, address, port).map_err(|error| wrong(&error.to_string()))?;
     Ok(Member::new(node).with_weight(weight))
-}
-
-/// Cuts at the colon after the host; `[…]` and a bare IPv6 address are hosts.
-fn host_and_rest(entry: &str) -> Option<(&str, &str)> {
-    if let Some(bracketed) = entry.strip_prefix('[') {
-        let (host, rest) = bracketed.split_once(']')?;
-        return Some((host, rest.strip_prefix(':').or_else(|| rest.is_empty().then_some(""))?));
-    }
-    if entry.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Some((entry, ""));
-    }
-    Some(entry.split_once(':').unwrap_or((entry, "")))
 }
 
 #[cfg(test)]

@@ -251,18 +251,18 @@ impl FromStr for SourceSpec {
     }
 }
 
-/// Reads `host[:port]`, an IPv6 address in brackets.
+/// Cuts at the colon after the host, if there is one; an IPv6 address is in brackets.
+pub(crate) fn host_and_rest(text: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let (host, rest) = bracketed.split_once(']')?;
+        return Some((host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) }));
+    }
+    Some(text.split_once(':').map_or((text, None), |(host, rest)| (host, Some(rest))))
+}
+
+/// Reads `host[:port]`.
 fn host_port(text: &str, default: u16) -> Option<(String, u16)> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
+    let (host, port) = host_and_rest(text)?;
     let port = match port {
         Some(port) => port.parse().ok().filter(|port| *port != 0)?,
         None => default,

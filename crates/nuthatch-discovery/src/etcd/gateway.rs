@@ -263,8 +263,7 @@ impl Gateway {
         }
         let (sender, driven) =
             http1::handshake(Io::new(stream)).await.map_err(|error| unreachable(&error))?;
-        let host =
-            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let host = address.to_string();
         // What goes wrong with it is told to who has asked.
         let driver = tokio::spawn(async move { driven.await.unwrap_or_default() });
         Ok(Connection { sender, driver, host })
