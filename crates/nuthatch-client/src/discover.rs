@@ -181,7 +181,7 @@ impl Asking {
             Ok(key) => Ok(key.to_buf()),
             Err(error) => Err(SourceError::Setting(error.to_string())),
         };
-        let config = Arc::new(Ask::Config(key(CONFIG_NAME)?));
+        let config = Arc::new(Ask::Config(key(ClusterConfig::NAME)?));
         let payload = match node.call(&config, until()).await {
             Ok(Reply::Config(payload)) => payload,
             Err(error) if error.is_refused() || error.is_unsupported() => None,
@@ -192,7 +192,7 @@ impl Asking {
             Some(payload) => payload,
             None => {
                 // Engines before 1.4.14 have it as an item.
-                let get = Arc::new(Ask::Get { key: key(ITEM_NAME)?, exptime: None });
+                let get = Arc::new(Ask::Get { key: key(ClusterConfig::ITEM_KEY)?, exptime: None });
                 match node.call(&get, until()).await.map_err(unreachable)? {
                     Reply::Item(Some(item)) => item.value,
                     _ => return Err(SourceError::Answer("there is none".to_owned())),
@@ -256,12 +256,6 @@ impl fmt::Display for AutoDiscovery {
         Ok(())
     }
 }
-
-/// What the list is called in `config get`.
-const CONFIG_NAME: &str = "cluster";
-
-/// What it is called among the items.
-const ITEM_NAME: &str = "AmazonElastiCache:cluster";
 
 /// As other clients of these services.
 const POLL_DEFAULT: Duration = Duration::from_secs(60);

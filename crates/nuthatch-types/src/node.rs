@@ -118,6 +118,13 @@ impl ClusterConfig {
     /// The longest payload, in bytes.
     pub const LEN_MAX: usize = CLUSTER_CONFIG_LEN_MAX;
 
+    /// The name that clients ask for with `config get`.
+    pub const NAME: &str = "cluster";
+
+    /// The key that clients get the list by from servers without `config get`: ElastiCache's before
+    /// 1.4.14.
+    pub const ITEM_KEY: &str = "AmazonElastiCache:cluster";
+
     /// Makes a list. The order of the nodes is kept; it has no meaning.
     pub fn new(version: u64, nodes: Vec<Node>) -> Self {
         Self { version, nodes }

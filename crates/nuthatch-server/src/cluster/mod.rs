@@ -26,7 +26,7 @@ use std::{
 use nuthatch_discovery::{Members, State, View};
 use nuthatch_proto::Config;
 use nuthatch_transport::{Networks, Peer};
-use nuthatch_types::{ItemFlags, Key};
+use nuthatch_types::{ClusterConfig, ItemFlags, Key};
 use parking_lot::RwLock;
 
 pub use advertise::advertised;
@@ -75,7 +75,8 @@ pub struct ClusterRules {
 impl Default for ClusterRules {
     /// `cluster`, this machine alone, and the mirror.
     fn default() -> Self {
-        Self { name: (*DEFAULT_NAME).into(), allow: Networks::default(), mirrors: true }
+        let name = ClusterConfig::NAME.as_bytes().into();
+        Self { name, allow: Networks::default(), mirrors: true }
     }
 }
 
@@ -102,10 +103,7 @@ impl ClusterRules {
 }
 
 /// The key under which old clients look for the list of members.
-pub const MIRROR_KEY: &str = "AmazonElastiCache:cluster";
-
-/// The name that clients ask for.
-const DEFAULT_NAME: &[u8] = b"cluster";
+pub const MIRROR_KEY: &str = ClusterConfig::ITEM_KEY;
 
 /// The most configurations (`config_max` of ElastiCache).
 const CONFIGURATIONS_MAX: usize = 16;

@@ -3,7 +3,6 @@
 use nuthatch_discovery::State;
 use nuthatch_proto::{Config, Reply, Value};
 use nuthatch_store::types::{Cas, Deleted, Key, Stored};
-use nuthatch_transport::Peer;
 
 use super::{Engine, ItemPin, TOO_LARGE};
 use crate::cluster::Cluster;
@@ -26,14 +25,14 @@ impl Engine {
             Config::Set { name, flags, value } => {
                 // A session has a payload at hand when it asks.
                 let Value::Here(payload) = value else { return reply.error(TOO_LARGE) };
-                let who = self.peer(reply);
+                let who = self.peer(reply.conn());
                 match cluster.set(who.as_ref(), name, flags, payload) {
                     Ok(()) => reply.stored(Stored::Stored),
                     Err(line) => reply.error(line),
                 }
             }
             Config::Delete(name) => {
-                let who = self.peer(reply);
+                let who = self.peer(reply.conn());
                 match cluster.delete(who.as_ref(), name) {
                     Ok(true) => reply.deleted(Deleted::Deleted),
                     Ok(false) => reply.deleted(Deleted::NotFound),
@@ -57,12 +56,6 @@ impl Engine {
         {
             reply.value(key, list.flags, &list.payload, with_cas.then_some(Cas(0)));
         }
-    }
-
-    /// Who asks; `None` where that is not known.
-    fn peer(&self, reply: &Reply<'_, ItemPin>) -> Option<Peer> {
-        let telemetry = self.shared.telemetry.as_ref()?;
-        telemetry.conn(reply.conn())?.peer().copied()
     }
 
     /// `stats cluster`, on a server that has one.

@@ -1,11 +1,16 @@
 //! `stats conns`: the server's sockets and what they are doing.
 
 use nuthatch_proto::Reply;
-use nuthatch_transport::Local;
+use nuthatch_transport::{Local, Peer};
 
 use super::{Engine, ItemPin};
 
 impl Engine {
+    /// Who is at the other end of the connection of that number; `None` where it is not known.
+    pub(super) fn peer(&self, number: u64) -> Option<Peer> {
+        self.shared.telemetry.as_ref()?.conn(number)?.peer().copied()
+    }
+
     /// Lines as memcached's, by number; besides, the tag of those that have one, and who has logged
     /// in.
     pub(super) fn stats_conns(&self, reply: &mut Reply<'_, ItemPin>) {

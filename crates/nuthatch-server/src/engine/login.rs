@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use nuthatch_proto::{Auth, Later, Outcome, Reply, Sasl, Value};
+use nuthatch_transport::Origin;
 use nuthatch_transport::passwords::{Check, Passwords, USER_LEN_MAX};
 use nuthatch_transport::sasl::{Authenticator, Exchange, Job, Refusal, Step};
-use nuthatch_transport::{Origin, Peer};
 
 use super::{Engine, ItemPin};
 use crate::logins::{Attempt, Pool, Tried};
@@ -181,12 +181,7 @@ impl Engine {
 
     fn client<'r>(&self, reply: &'r mut Reply<'_, ItemPin>) -> &'r mut Client {
         let number = reply.conn();
-        reply.keep(|| {
-            let telemetry = self.shared.telemetry.as_ref();
-            let conn = telemetry.and_then(|telemetry| telemetry.conn(number));
-            let peer = conn.as_ref().and_then(|conn| conn.peer());
-            Client::at(peer.map_or(Origin::Local, Peer::origin))
-        })
+        reply.keep(|| Client::at(self.peer(number).map_or(Origin::Local, |peer| peer.origin())))
     }
 }
 
