@@ -148,8 +148,8 @@ impl Builder {
     }
 
     /// How many connections each node gets; 1 without this, at least 1. One carries any number of
-    /// calls at once; several let calls pass large values that others wait for, and let more than
-    /// one thread encrypt.
+    /// calls at once; several let calls pass large values that others wait for, since each call
+    /// goes where the fewest are before it, and let more than one thread encrypt.
     #[must_use]
     pub fn connections_per_node(mut self, n: usize) -> Self {
         self.n_connections = n.clamp(1, CONNECTIONS_MAX);

@@ -24,7 +24,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) struct LinkState {
     phase: watch::Sender<Phase>,
+    /// How many calls were on their way when the task last rested. Relaxed: it is only a count.
+    n_in_flight: AtomicUsize,
     /// How many calls in a row were not answered in time. Relaxed: it is only a count.
     n_timeouts: AtomicU32,
     timeouts_max: u32,
@@ -131,6 +133,7 @@ impl Link {
         let (calls, queue) = mpsc::channel(queue_len);
         let state = Arc::new(LinkState {
             phase: watch::Sender::new(Phase::Connecting),
+            n_in_flight: AtomicUsize::new(0),
             n_timeouts: AtomicU32::new(0),
             timeouts_max: ejection.timeouts.max(1),
             row_began_ms: AtomicU64::new(0),
@@ -151,6 +154,16 @@ impl Link {
         };
         tokio::spawn(task.run());
         Self { calls, state }
+    }
+
+    /// How many calls wait to be sent.
+    pub(crate) fn n_queued(&self) -> usize {
+        self.calls.max_capacity() - self.calls.capacity()
+    }
+
+    /// How many a call would have before it.
+    pub(crate) fn n_before(&self) -> usize {
+        self.n_queued() + self.state.n_in_flight.load(Ordering::Relaxed)
     }
 }
 
@@ -284,6 +297,7 @@ impl Task {
     /// where it is not to be made anew at once.
     async fn serve(&mut self, stream: Stream, wire: Wire) -> Result<(), Option<Error>> {
         self.state.n_timeouts.store(0, Ordering::Relaxed);
+        self.state.n_in_flight.store(0, Ordering::Relaxed);
         // Whoever waits for the connection has then been told of it.
         self.events.send(Event::Connected { node: Arc::clone(&self.node) });
         self.state.phase.send_replace(Phase::Up);
@@ -352,6 +366,7 @@ impl Task {
             }
             // Writing may have made room.
             if has_all || !self.takes_calls(serving) {
+                self.state.n_in_flight.store(serving.wire.n_pending(), Ordering::Relaxed);
                 return Ok(Poll::Pending);
             }
         }

@@ -151,19 +151,19 @@ impl Node {
             Phase::Down(error) => Some(error),
             Phase::Connecting | Phase::Up => None,
         });
-        let n_queued = |link: &Link| link.calls.max_capacity() - link.calls.capacity();
         NodeStatus {
             name: Arc::clone(&self.name),
             is_ejected: self.health.is_ejected(),
             n_connections: self.links.len(),
             n_connected: self.links.iter().filter(|link| link.is_up()).count(),
-            n_queued: self.links.iter().map(n_queued).sum(),
+            n_queued: self.links.iter().map(Link::n_queued).sum(),
             error,
         }
     }
 
-    /// The link for a call: one after the other, those without a connection left out if there are
-    /// others.
+    /// The link for a call: the one with the fewest before it, so that a large value holds up no
+    /// call that another link can carry; equal ones in turn. Those without a connection are left
+    /// out if there are others.
     fn link(&self) -> &Link {
         let n_links = self.links.len();
         if n_links == 1 {
@@ -171,7 +171,8 @@ impl Node {
         }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let in_turn = |n: usize| &self.links[first.wrapping_add(n) % n_links];
-        (0..n_links).map(in_turn).find(|link| link.is_up()).unwrap_or_else(|| in_turn(0))
+        let up = (0..n_links).map(in_turn).filter(|link| link.is_up());
+        up.min_by_key(|link| link.n_before()).unwrap_or_else(|| in_turn(0))
     }
 }
 

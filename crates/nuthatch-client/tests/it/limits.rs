@@ -3,9 +3,12 @@
 use nuthatch_client::types::{Key, Stored, Ttl};
 use nuthatch_client::{Client, Retry, StoreOptions};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
 use crate::LONG;
 use crate::cancel::turns;
-use crate::server::{LARGEST_BYTES, Script, Server, good, parrot};
+use crate::server::{LARGEST_BYTES, Script, Server, good, parrot, text};
 
 #[tokio::test]
 async fn bad_keys_are_not_sent() {
@@ -80,6 +83,45 @@ async fn a_queue_without_a_place_has_one() {
     let (_server, client) = Server::start(Script::default(), builder).await;
     client.set("a", "x", StoreOptions::new()).await.unwrap();
     crate::calls::fifty_tasks(&client, 3).await;
+}
+
+/// A server whose connections are stuck once they are asked for `slow`.
+#[tokio::test]
+async fn calls_pass_others_that_wait_on_another_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut request = [0; 1024];
+                loop {
+                    match stream.read(&mut request).await {
+                        Err(_) | Ok(0) => return,
+                        Ok(n) if request[..n].ends_with(b" slow\r\n") => {
+                            return std::future::pending().await;
+                        }
+                        Ok(_) => stream.write_all(b"END\r\n").await.unwrap(),
+                    }
+                }
+            });
+        }
+    });
+    let builder = text(Client::builder().timeout(LONG).connections_per_node(2));
+    let client = builder.connect(&address).await.unwrap();
+    while client.status().nodes[0].n_connected < 2 {
+        turns(1).await;
+    }
+    let stuck = tokio::spawn({
+        let client = client.clone();
+        async move { client.get("slow").await }
+    });
+    turns(10).await;
+    for _ in 0..10 {
+        assert_eq!(client.get("quick").await.unwrap(), None);
+    }
+    assert!(!stuck.is_finished());
+    stuck.abort();
 }
 
 #[tokio::test]
