@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use nuthatch_proto::client::KeyLine;
 use nuthatch_types::KeyBuf;
 use tokio::time::{self, Instant};
 use tracing::Instrument;
@@ -50,34 +51,79 @@ struct Load {
 }
 
 impl Shared {
-    /// Retrievals; the outcomes are in the order of the keys.
-    pub(crate) async fn gets(
+    /// Retrievals; the items are in the order of the keys. If one fails, all do.
+    pub(crate) async fn get_many(
         &self,
-        keys: Vec<KeyBuf>,
+        keys: KeyLine,
+        deadline: Deadline,
+    ) -> Result<Vec<Option<Item>>, Error> {
+        let n = keys.len();
+        let (mut items, mut n_told, mut failure) = (Vec::new(), 0, None);
+        let settle = |places: &[usize], reply| match items_of(reply, places.len()) {
+            Ok(found) => {
+                n_told += found.len();
+                if found.len() == n {
+                    items = found;
+                    return;
+                }
+                items.resize(n, None);
+                for (at, item) in places.iter().zip(found) {
+                    items[*at] = item;
+                }
+            }
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        };
+        self.gets(keys, None, settle, deadline).await;
+        match failure {
+            Some(error) => Err(error),
+            None if n_told < n => Err(Kind::NoNode.into()),
+            None => Ok(items),
+        }
+    }
+
+    /// Retrievals; the outcomes are in the order of the keys.
+    pub(crate) async fn get_each(
+        &self,
+        keys: KeyLine,
         exptime: Option<i32>,
         deadline: Deadline,
     ) -> Vec<Result<Option<Item>, Error>> {
-        let keys: Arc<[KeyBuf]> = keys.into();
+        let n = keys.len();
+        let mut outcomes = Outcomes::new(n);
+        let settle = |places: &[usize], reply| match items_of(reply, places.len()) {
+            Ok(items) => outcomes.put(places, items.into_iter().map(Ok)),
+            Err(error) => outcomes.put(places, places.iter().map(|_| Err(error.clone()))),
+        };
+        self.gets(keys, exptime, settle, deadline).await;
+        outcomes.finish()
+    }
+
+    async fn gets(
+        &self,
+        keys: KeyLine,
+        exptime: Option<i32>,
+        settle: impl FnMut(&[usize], Result<Reply, Error>),
+        deadline: Deadline,
+    ) {
+        let keys = Arc::new(keys);
         let deal = |shares: Vec<(Arc<Node>, Vec<usize>)>| {
+            let part = |places: Vec<usize>| {
+                // All of them are in their order, as places always are.
+                let is_all = places.len() == keys.len();
+                let keys = if is_all { Arc::clone(&keys) } else { Arc::new(keys.at(&places)) };
+                Part { places, ask: Arc::new(Ask::GetMany { keys, exptime }) }
+            };
             let load = |(node, places): (Arc<Node>, Vec<usize>)| Load {
                 node,
-                parts: lines(&keys, &places)
-                    .into_iter()
-                    .map(|places| {
-                        let keys = at_places(&keys, &places);
-                        Part { places, ask: Arc::new(Ask::GetMany { keys, exptime }) }
-                    })
-                    .collect(),
+                parts: lines(&keys, places).into_iter().map(part).collect(),
             };
             shares.into_iter().map(load).collect()
         };
-        let split = |reply: Reply, n: usize| match reply {
-            Reply::Items(items) if items.len() == n => items.into_iter().map(Ok).collect(),
-            other => vec_of(odd(&other), n),
-        };
         let span = span::batch(if exptime.is_some() { "gat_each" } else { "get_many" }, keys.len());
-        let key = |at: usize| keys[at].as_key().as_bytes();
-        self.rounds(keys.len(), key, deal, split, deadline).instrument(span).await
+        let key = |at: usize| keys.key(at).as_bytes();
+        self.rounds(keys.len(), key, deal, settle, deadline).instrument(span).await;
     }
 
     /// Other commands; the outcomes are in their order. What cannot be sent fails alone.
@@ -95,11 +141,12 @@ impl Shared {
             };
             shares.into_iter().map(load).collect()
         };
-        let split = |reply: Reply, _: usize| vec![Ok(reply)];
+        let mut outcomes = Outcomes::new(good.len());
+        let settle = |places: &[usize], reply| outcomes.put(places, std::iter::once(reply));
         let key = |at: usize| good[at].key.as_key().as_bytes();
         let span = span::batch(good.first().map_or("none", |job| job.ask.operation()), good.len());
-        let done = self.rounds(good.len(), key, deal, split, deadline).instrument(span).await;
-        let mut done = done.into_iter();
+        self.rounds(good.len(), key, deal, settle, deadline).instrument(span).await;
+        let mut done = outcomes.finish().into_iter();
         let none = || Err(Kind::NoNode.into());
         let each = jobs.iter().map(|job| match job {
             Ok(_) => done.next().unwrap_or_else(none),
@@ -108,31 +155,30 @@ impl Shared {
         each.collect()
     }
 
-    /// Asks for all, and again for what failed and may be tried again.
-    async fn rounds<'a, T>(
+    /// Asks for all, and again for what failed and may be tried again; tells what has come of each
+    /// part in the end. Places are always in their order. Those without a node are told nothing.
+    async fn rounds<'a>(
         &self,
         n: usize,
         key: impl Fn(usize) -> &'a [u8],
         deal: impl Fn(Vec<(Arc<Node>, Vec<usize>)>) -> Vec<Load>,
-        split: impl Fn(Reply, usize) -> Vec<Result<T, Error>>,
+        mut settle: impl FnMut(&[usize], Result<Reply, Error>),
         deadline: Deadline,
-    ) -> Vec<Result<T, Error>> {
-        // An error is an allocation, so that there are none to begin with.
-        let mut outcomes: Vec<Option<Result<T, Error>>> = Vec::new();
-        outcomes.resize_with(n, || None);
+    ) {
         let mut left: Vec<usize> = (0..n).collect();
         let mut pauses = None;
         let mut n_retries = 0;
         while !left.is_empty() {
-            let loads = deal(self.shares(&left, &key));
-            left.clear();
+            let loads = deal(self.shares(left, &key));
+            left = Vec::new();
             let begun = Instant::now();
             let parts = loads.iter().map(|load| {
                 let span = span::part(&load.node);
                 load.ask(deadline).instrument(span)
             });
             let answers = join_all(parts).await;
-            let pause = self.pause(&mut pauses, deadline);
+            let is_failed = answers.iter().flatten().any(Result::is_err);
+            let pause = if is_failed { self.pause(&mut pauses, deadline) } else { None };
             for (load, replies) in loads.iter().zip(answers) {
                 for (part, reply) in load.parts.iter().zip(replies) {
                     if n_retries == 0 {
@@ -144,38 +190,31 @@ impl Shared {
                         && error.is_some_and(|error| self.may_retry(error, &part.ask, n_retries));
                     if is_retried {
                         left.extend(&part.places);
-                    }
-                    let reply = if is_retried { reply } else { self.forgive(&part.ask, reply) };
-                    let each = match reply {
-                        Ok(reply) => split(reply, part.places.len()),
-                        Err(error) => vec_of(error, part.places.len()),
-                    };
-                    for (at, outcome) in part.places.iter().zip(each) {
-                        outcomes[*at] = Some(outcome);
+                    } else {
+                        settle(&part.places, self.forgive(&part.ask, reply));
                     }
                 }
             }
             if let Some(pause) = pause.filter(|_| !left.is_empty()) {
                 n_retries += 1;
+                left.sort_unstable();
                 time::sleep(pause).await;
             }
         }
-        let or_none = |outcome: Option<_>| outcome.unwrap_or_else(|| Err(Kind::NoNode.into()));
-        outcomes.into_iter().map(or_none).collect()
     }
 
     /// Which nodes have these keys, and which keys they have. Keys without a node have none.
     fn shares<'a>(
         &self,
-        places: &[usize],
+        places: Vec<usize>,
         key: &impl Fn(usize) -> &'a [u8],
     ) -> Vec<(Arc<Node>, Vec<usize>)> {
         let topology = self.topology();
         if let [only] = &*topology.nodes {
-            return vec![(Arc::clone(only), places.to_vec())];
+            return vec![(Arc::clone(only), places)];
         }
         let mut shares: Vec<(Arc<Node>, Vec<usize>)> = Vec::new();
-        for &at in places {
+        for at in places {
             let policy: OnFailure = self.settings.on_failure;
             let Ok(node) = topology.node(key(at), policy) else { continue };
             // Clusters are small, and neighbours are often together.
@@ -207,25 +246,45 @@ impl Load {
     }
 }
 
-fn vec_of<T>(error: Error, n: usize) -> Vec<Result<T, Error>> {
-    (0..n).map(|_| Err(error.clone())).collect()
+/// What has come of each of several, in their order.
+struct Outcomes<T> {
+    /// Not yet known. An error is an allocation, so that there are none to begin with.
+    each: Vec<Option<Result<T, Error>>>,
 }
 
-/// The keys at these places, in the order of the places. A list of them all is shared.
-fn at_places(keys: &Arc<[KeyBuf]>, places: &[usize]) -> Arc<[KeyBuf]> {
-    // Those that are tried again can be as many and in another order.
-    if places.iter().copied().eq(0..keys.len()) {
-        Arc::clone(keys)
-    } else {
-        places.iter().map(|at| keys[*at].clone()).collect()
+impl<T> Outcomes<T> {
+    fn new(n: usize) -> Self {
+        Self { each: (0..n).map(|_| None).collect() }
+    }
+
+    fn put(&mut self, places: &[usize], outcomes: impl Iterator<Item = Result<T, Error>>) {
+        for (at, outcome) in places.iter().zip(outcomes) {
+            self.each[*at] = Some(outcome);
+        }
+    }
+
+    fn finish(self) -> Vec<Result<T, Error>> {
+        let or_none = |outcome: Option<_>| outcome.unwrap_or_else(|| Err(Kind::NoNode.into()));
+        self.each.into_iter().map(or_none).collect()
+    }
+}
+
+/// The items of an answer, one a key.
+fn items_of(reply: Result<Reply, Error>, n: usize) -> Result<Vec<Option<Item>>, Error> {
+    match reply? {
+        Reply::Items(items) if items.len() == n => Ok(items),
+        other => Err(odd(&other)),
     }
 }
 
 /// Deals keys out to command lines.
-fn lines(keys: &[KeyBuf], places: &[usize]) -> Vec<Vec<usize>> {
+fn lines(keys: &KeyLine, places: Vec<usize>) -> Vec<Vec<usize>> {
+    if keys.as_bytes().len() <= LINE_KEY_BYTES_MAX {
+        return if places.is_empty() { Vec::new() } else { vec![places] };
+    }
     let (mut lines, mut line, mut line_bytes) = (Vec::new(), Vec::new(), 0);
-    for &at in places {
-        let key_bytes = " ".len() + keys[at].as_key().len();
+    for at in places {
+        let key_bytes = " ".len() + keys.key(at).len();
         if line_bytes + key_bytes > LINE_KEY_BYTES_MAX {
             lines.push(std::mem::take(&mut line));
             line_bytes = 0;
@@ -245,27 +304,15 @@ const LINE_KEY_BYTES_MAX: usize = 8 << 10;
 
 #[cfg(test)]
 mod tests {
-    use nuthatch_types::Key;
-
     use super::*;
 
     #[test]
-    fn keys_are_shared_where_they_are_all_and_in_order() {
-        let keys = ["a", "b", "c"].map(|key| Key::new(key).unwrap().to_buf());
-        let [a, b, c] = keys.clone();
-        let keys: Arc<[KeyBuf]> = keys.into();
-        assert!(Arc::ptr_eq(&at_places(&keys, &[0, 1, 2]), &keys));
-        assert_eq!(*at_places(&keys, &[2, 0, 1]), [c.clone(), a.clone(), b.clone()]);
-        assert_eq!(*at_places(&keys, &[0, 1]), [a, b.clone()]);
-        assert_eq!(*at_places(&keys, &[1, 2]), [b, c]);
-    }
-
-    #[test]
     fn keys_are_dealt_out_to_lines() {
-        let keys = |n: usize| -> Vec<_> {
-            (0..n).map(|n| Key::new(&format!("{n:0250}")).unwrap().to_buf()).collect()
+        let dealt = |n: usize| {
+            let mut keys = KeyLine::new();
+            (0..n).for_each(|n| keys.push(format!("{n:0250}")).unwrap());
+            lines(&keys, (0..n).collect())
         };
-        let dealt = |n: usize| lines(&keys(n), &(0..n).collect::<Vec<_>>());
         assert_eq!(dealt(0).len(), 0);
         assert_eq!(dealt(32).len(), 1);
         let three = dealt(70);

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nuthatch_proto::client::MetaOptions;
+use nuthatch_proto::client::{KeyLine, MetaOptions};
 use nuthatch_types::{Arith, Cas, Deleted, ItemFlags, KeyBuf, StoreMode, Stored};
 use tokio::sync::oneshot;
 
@@ -37,7 +37,7 @@ pub(crate) enum Ask {
     },
     GetMany {
         /// Shared with the caller, who may have to ask for some of them again.
-        keys: Arc<[KeyBuf]>,
+        keys: Arc<KeyLine>,
         exptime: Option<i32>,
     },
     Store(Store),

@@ -1,4 +1,4 @@
-/* libmemcached's part: libmemcached LOAD PORT MS, prints requests, CPU and wall time in ns. */
+/* libmemcached's part: libmemcached LOAD PORT ROUNDS, 0 for half a second; prints requests, CPU and wall time in ns. */
 #include <libmemcached/memcached.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,8 @@ static double ns(clockid_t clock) {
 int main(int argc, char **argv) {
     if (argc != 4) return 2;
     int multi = strcmp(argv[1], "multi") == 0;
-    double limit = atof(argv[3]) * 1e6;
+    long rounds = atol(argv[3]);
+    double limit = 500e6;
     static char names[1000][16];
     const char *keys[1000];
     size_t lens[1000];
@@ -51,7 +52,8 @@ int main(int argc, char **argv) {
             free(value);
             done++;
         }
-        if (round > 20 && ns(CLOCK_MONOTONIC) - wall > limit) break;
+        if (rounds != 0 ? round == 20 + rounds
+                        : round > 20 && ns(CLOCK_MONOTONIC) - wall > limit) break;
     }
     printf("%ld %.0f %.0f\n", done, ns(CLOCK_PROCESS_CPUTIME_ID) - cpu, ns(CLOCK_MONOTONIC) - wall);
     memcached_free(client);

@@ -33,8 +33,12 @@ fn run(words: &[&str]) -> Result<()> {
         }
         ["peers"] => peers::run(None),
         ["peers", server] => peers::run(Some(server)),
+        ["count"] => peers::count(None),
+        ["count", server] => peers::count(Some(server)),
         ["pick"] => pick::run(),
-        ["child", "peers", client, load, port] => peers::measure(client, load, port.parse()?),
+        ["child", "peers", client, load, port, n_rounds] => {
+            peers::measure(client, load, port.parse()?, n_rounds.parse()?)
+        }
         ["child", "pick", router, n_nodes, n_picks] => {
             pick::measure(router, n_nodes.parse()?, n_picks.parse()?)
         }
@@ -49,5 +53,6 @@ const HELP: &str = "\
 cargo xtask bench client                   everything, about 40 seconds on a quiet machine
 cargo xtask bench client peers [SERVER]    requests per second of CPU time, beside other clients;
                                            the server is memcached out of PATH, or this program
+cargo xtask bench client count [SERVER]    instructions per request; wants valgrind
 cargo xtask bench client pick              instructions to find a key's node; wants valgrind
 ";

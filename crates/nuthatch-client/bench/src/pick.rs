@@ -4,6 +4,7 @@
 //! callgrind's processor knows the instructions for SHA and AES that real ones have only in part, so
 //! what is counted for `ketama-aws` is more than a real processor does.
 
+use std::ffi::OsStr;
 use std::hint::black_box;
 use std::process::Command;
 use std::time::Instant;
@@ -16,7 +17,11 @@ pub(crate) fn run() -> Result<()> {
     println!("| router | nodes | instructions | ns |\n|---|--:|--:|--:|");
     for router in ROUTERS {
         for n_nodes in [10, 100] {
-            let picks = |n| callgrind(router, n_nodes, n);
+            let picks = |n: usize| -> Result<f64> {
+                let own = std::env::current_exe()?.to_string_lossy().into_owned();
+                let (n_nodes, n) = (n_nodes.to_string(), n.to_string());
+                Ok(callgrind(&[&*own, "child", "pick", router, &n_nodes, &n])?.0)
+            };
             let instructions = (picks(N_COUNTED)? - picks(0)?) / N_COUNTED as f64;
             println!("| {router} | {n_nodes} | {instructions:.0} | {:.0} |", ns(router, n_nodes)?);
         }
@@ -24,16 +29,17 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn callgrind(router: &str, n_nodes: usize, n_picks: usize) -> Result<f64> {
+/// Runs a program; says how many instructions it took, and what it printed.
+pub(crate) fn callgrind(program: &[impl AsRef<OsStr>]) -> Result<(f64, String)> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(std::env::current_exe()?)
-        .args(["child", "pick", router, &n_nodes.to_string(), &n_picks.to_string()])
+        .args(program)
         .output()
         .map_err(|error| format!("valgrind: {error} (Debian's package is valgrind)"))?;
     let text = String::from_utf8_lossy(&output.stderr);
     let collected = text.lines().find_map(|line| line.split_once("Collected : "));
-    Ok(collected.ok_or_else(|| text.to_string())?.1.trim().parse()?)
+    let collected = collected.ok_or_else(|| text.to_string())?.1.trim().parse()?;
+    Ok((collected, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// In a child under callgrind: picks.

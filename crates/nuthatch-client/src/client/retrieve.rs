@@ -1,5 +1,6 @@
 //! Commands that look up.
 
+use nuthatch_proto::client::KeyLine;
 use nuthatch_types::Ttl;
 
 use super::odd;
@@ -49,8 +50,13 @@ impl Client {
         &self,
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> Result<Vec<Option<Item>>, Error> {
-        let keys = keys.into_iter().map(|key| self.key(&key)).collect::<Result<Vec<_>, _>>()?;
-        self.shared.gets(keys, None, self.deadline()).await.into_iter().collect()
+        let keys = keys.into_iter();
+        let mut line = KeyLine::new();
+        line.reserve(keys.size_hint().0.min(N_RESERVED_MAX));
+        for key in keys {
+            self.put(&key, &mut line)?;
+        }
+        self.shared.get_many(line, self.deadline()).await
     }
 
     /// Looks several items up as [`get_many`](Self::get_many) does, with an outcome for each key: a
@@ -62,11 +68,7 @@ impl Client {
         &self,
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> Vec<Result<Option<Item>, Error>> {
-        let keys: Vec<_> = keys.into_iter().map(|key| self.key(&key)).collect();
-        let good = keys.iter().filter_map(|key| key.as_ref().ok().cloned()).collect();
-        let mut found = self.shared.gets(good, None, self.deadline()).await.into_iter();
-        let each = keys.into_iter().map(|key| key.and_then(|_| found.next().unwrap_or(Ok(None))));
-        each.collect()
+        self.each(keys, None).await
     }
 
     /// Looks several items up and gives them a new life span; else as [`get_each`](Self::get_each).
@@ -77,14 +79,53 @@ impl Client {
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
         ttl: Ttl,
     ) -> Vec<Result<Option<Item>, Error>> {
-        let keys: Vec<_> = keys.into_iter().map(|key| self.key(&key)).collect();
-        let good = keys.iter().filter_map(|key| key.as_ref().ok().cloned()).collect();
-        let mut found =
-            self.shared.gets(good, Some(clock::exptime(ttl)), self.deadline()).await.into_iter();
-        let each = keys.into_iter().map(|key| key.and_then(|_| found.next().unwrap_or(Ok(None))));
-        each.collect()
+        self.each(keys, Some(clock::exptime(ttl))).await
+    }
+
+    async fn each(
+        &self,
+        keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
+        exptime: Option<i32>,
+    ) -> Vec<Result<Option<Item>, Error>> {
+        let keys = keys.into_iter();
+        let mut line = KeyLine::new();
+        line.reserve(keys.size_hint().0.min(N_RESERVED_MAX));
+        let mut bad = Vec::new();
+        for (at, key) in keys.enumerate() {
+            if let Err(error) = self.put(&key, &mut line) {
+                bad.push((at, error));
+            }
+        }
+        let mut each = self.shared.get_each(line, exptime, self.deadline()).await;
+        if !bad.is_empty() {
+            let mut good = each.into_iter();
+            each = Vec::with_capacity(good.len() + bad.len());
+            for (at, error) in bad {
+                let n_before = at - each.len();
+                each.extend(good.by_ref().take(n_before));
+                each.push(Err(error));
+            }
+            each.extend(good);
+        }
+        each
+    }
+
+    /// Puts a key that can be sent to others.
+    fn put(&self, key: &impl AsRef<[u8]>, line: &mut KeyLine) -> Result<(), Error> {
+        // As `Client::key`.
+        let takes_any = self.shared.settings.takes_any_key;
+        if takes_any {
+            line.push_binary(key)?
+        } else {
+            line.push(key)?
+        }
+        Ok(())
     }
 }
+
+/// For how many keys room is made before they have come: what an iterator says of itself may be
+/// wrong.
+const N_RESERVED_MAX: usize = 1024;
 
 fn item(reply: Reply) -> Result<Option<Item>, Error> {
     match reply {

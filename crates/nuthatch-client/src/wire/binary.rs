@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nuthatch_proto::client::{BinaryCommand, BinaryConnection, Limits, Response};
-use nuthatch_types::KeyBuf;
+use nuthatch_types::Key;
 
 use super::waiter::{Parts, deliver};
 use super::{Slot, Waiter};
@@ -62,15 +62,15 @@ impl BinaryWire {
 }
 
 /// With the key, by which the answer is known to be the right one.
-fn get(key: &KeyBuf, exptime: Option<i32>, quiet: bool) -> BinaryCommand<'_> {
-    BinaryCommand::Get { key: key.as_key(), exptime, with_key: true, quiet }
+fn get(key: Key<'_>, exptime: Option<i32>, quiet: bool) -> BinaryCommand<'_> {
+    BinaryCommand::Get { key, exptime, with_key: true, quiet }
 }
 
 /// The command of what has been [checked](BinaryWire::check).
 fn command(ask: &Ask) -> BinaryCommand<'_> {
     let quiet = false;
     match ask {
-        Ask::Get { key, exptime } => get(key, *exptime, quiet),
+        Ask::Get { key, exptime } => get(key.as_key(), *exptime, quiet),
         Ask::Store(Store { mode, key, flags, exptime, cas, value }) => BinaryCommand::Store {
             mode: *mode,
             key: key.as_key(),

@@ -1,8 +1,8 @@
 //! The text protocols. Where the server knows meta commands they are used for all that is asked of
 //! one key; several keys are still one `gets` line, which is the shortest way to ask for them.
 
-use nuthatch_proto::client::{Command, Connection, Limits, MetaOptions};
-use nuthatch_types::{Key, KeyBuf, KeyError, StoreMode};
+use nuthatch_proto::client::{Command, Connection, KeyLine, Limits, MetaOptions};
+use nuthatch_types::{Key, KeyError, StoreMode};
 
 use super::waiter::{Parts, deliver};
 use super::{Slot, Waiter};
@@ -34,16 +34,13 @@ impl TextWire {
     }
 
     pub(super) fn check(&self, ask: &Ask) -> Result<(), Error> {
-        let carried = |key: &KeyBuf| {
-            let key = key.as_key();
-            match Key::new(key.as_bytes()) {
-                Ok(_) => Ok(()),
-                Err(KeyError::Forbidden { .. }) if self.is_meta => match key.len() {
-                    0..=BASE64_KEY_LEN_MAX => Ok(()),
-                    len => Err(KeyError::TooLong { len }.into()),
-                },
-                Err(error) => Err(Error::from(error)),
-            }
+        let carried = |key: Key<'_>| match Key::new(key.as_bytes()) {
+            Ok(_) => Ok(()),
+            Err(KeyError::Forbidden { .. }) if self.is_meta => match key.len() {
+                0..=BASE64_KEY_LEN_MAX => Ok(()),
+                len => Err(KeyError::TooLong { len }.into()),
+            },
+            Err(error) => Err(Error::from(error)),
         };
         let unsupported = |what| Err(Kind::Unsupported(what).into());
         match ask {
@@ -51,13 +48,16 @@ impl TextWire {
             | Ask::Store(Store { key, .. })
             | Ask::Touch { key, .. }
             | Ask::Delete { key, cas: None }
-            | Ask::Arith { key, initial: None, .. } => carried(key),
+            | Ask::Arith { key, initial: None, .. } => carried(key.as_key()),
+            Ask::GetMany { keys, .. } if keys.is_text() => Ok(()),
             Ask::GetMany { keys, .. } => keys.iter().try_for_each(carried),
             Ask::Delete { .. } if !self.is_meta => unsupported("delete with a CAS number"),
             Ask::Arith { .. } if !self.is_meta => unsupported("counting from an initial number"),
             Ask::Meta(_) | Ask::MetaDebug(_) if !self.is_meta => unsupported("meta commands"),
-            Ask::Delete { key, .. } | Ask::Arith { key, .. } | Ask::MetaDebug(key) => carried(key),
-            Ask::Meta(meta) => carried(&meta.key),
+            Ask::Delete { key, .. } | Ask::Arith { key, .. } | Ask::MetaDebug(key) => {
+                carried(key.as_key())
+            }
+            Ask::Meta(meta) => carried(meta.key.as_key()),
             _ => Ok(()),
         }
     }
@@ -83,22 +83,19 @@ impl TextWire {
 
     fn send_many(
         &mut self,
-        keys: &[KeyBuf],
+        keys: &KeyLine,
         exptime: Option<i32>,
         waiter: Waiter,
     ) -> Result<(), Cause> {
-        let is_line =
-            !self.is_meta || keys.iter().all(|key| Key::new(key.as_key().as_bytes()).is_ok());
-        if is_line {
-            let keys: Vec<_> = keys.iter().map(KeyBuf::as_key).collect();
-            let command = Command::Get { keys: &keys, with_cas: true, exptime };
+        if keys.is_text() {
+            let command = Command::GetLine { keys, with_cas: true, exptime };
             self.connection.send(&command, Slot::Whole(waiter))?;
             return Ok(());
         }
         for (at, key) in keys.iter().enumerate() {
             let options = MetaOptions { quiet: true, exptime, ..ITEM };
             let slot = Slot::Part { ask: std::sync::Arc::clone(waiter.ask()), at };
-            self.connection.send(&Command::MetaGet(key.as_key(), options), slot)?;
+            self.connection.send(&Command::MetaGet(key, options), slot)?;
         }
         self.connection.send(&Command::MetaNoop, Slot::Whole(waiter))?;
         Ok(())

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nuthatch_proto::MetaStatus;
-use nuthatch_proto::client::{MetaResponse, Response, Tag};
-use nuthatch_types::{Deleted, KeyBuf, Stored};
+use nuthatch_proto::client::{KeyLine, MetaResponse, Response, Tag};
+use nuthatch_types::{Deleted, Key, Stored};
 
 use crate::call::{Answer, Ask, Call, Reply};
 use crate::error::{Cause, Error};
@@ -117,7 +117,7 @@ impl Waiter {
         let is_gone = self.answer.is_closed();
         match (&mut self.partial, &*self.ask, *response) {
             (partial, Ask::Get { key, .. }, Response::Value { key: own, flags, cas, data }) => {
-                check_key(key, own)?;
+                check_key(key.as_key(), own)?;
                 if !is_gone {
                     *partial = Partial::Item(Item::new(data, flags, cas));
                 }
@@ -173,7 +173,7 @@ impl Waiter {
             return Err(self.mismatch(cause));
         }
         if let (Ask::Get { key, .. }, Response::Meta(meta)) = (&*self.ask, response)
-            && let Some(cause) = wrong_meta_key(key, meta)
+            && let Some(cause) = wrong_meta_key(key.as_key(), meta)
         {
             return Err(self.mismatch(cause));
         }
@@ -263,11 +263,11 @@ impl Parts {
         let Ask::GetMany { keys, .. } = ask else { return Ok(()) };
         match *response {
             Response::Value { key, flags, cas, data } => {
-                check_key(&keys[at], key)?;
+                check_key(keys.key(at), key)?;
                 self.items.push((at, Item::new(data, flags, cas)));
             }
             Response::Meta(meta) => {
-                if let Some(cause) = wrong_meta_key(&keys[at], &meta) {
+                if let Some(cause) = wrong_meta_key(keys.key(at), &meta) {
                     return Err(cause);
                 }
                 if let Some(value) = meta.value {
@@ -292,24 +292,24 @@ impl Found {
 
     /// The place of an item that has come. Servers answer in the order of the keys, and twice for
     /// a key that was asked for twice; proxies answer in any order.
-    fn place(&mut self, keys: &[KeyBuf], key: &[u8]) -> Option<usize> {
-        let is_it = |at: &usize| self.items[*at].is_none() && keys[*at].as_key().as_bytes() == key;
+    fn place(&mut self, keys: &KeyLine, key: &[u8]) -> Option<usize> {
+        let is_it = |at: &usize| self.items[*at].is_none() && keys.key(*at).as_bytes() == key;
         let at = (self.next..keys.len()).find(is_it).or_else(|| (0..self.next).find(is_it))?;
         self.next = at + 1;
         Some(at)
     }
 }
 
-fn check_key(key: &KeyBuf, own: &[u8]) -> Result<(), Cause> {
-    if own == key.as_key().as_bytes() { Ok(()) } else { Err(wrong_key(own)) }
+fn check_key(key: Key<'_>, own: &[u8]) -> Result<(), Cause> {
+    if own == key.as_bytes() { Ok(()) } else { Err(wrong_key(own)) }
 }
 
 /// The key of a hit is always asked for.
-fn wrong_meta_key(key: &KeyBuf, meta: &MetaResponse<'_>) -> Option<Cause> {
+fn wrong_meta_key(key: Key<'_>, meta: &MetaResponse<'_>) -> Option<Cause> {
     if meta.status != MetaStatus::Done {
         return None;
     }
-    let key = key.as_key().as_bytes();
+    let key = key.as_bytes();
     let own = meta.argument(b'k').unwrap_or_default();
     let is_it = own == key || (meta.has(b'b') && meta.key().as_deref() == Some(key));
     (!is_it).then(|| wrong_key(own))
@@ -325,13 +325,15 @@ fn text(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nuthatch_types::{ItemFlags, Key};
+    use nuthatch_types::ItemFlags;
 
     use super::*;
 
     #[track_caller]
     fn check(keys: &[&str], answers: &[&str], places: &[Option<usize>]) {
-        let keys: Vec<_> = keys.iter().map(|key| Key::new(key).unwrap().to_buf()).collect();
+        let mut line = KeyLine::new();
+        keys.iter().for_each(|key| line.push(key).unwrap());
+        let keys = line;
         let mut found = Found::new(keys.len());
         let got: Vec<_> = answers
             .iter()

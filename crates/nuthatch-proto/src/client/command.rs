@@ -2,6 +2,8 @@
 
 use nuthatch_types::{Arith, Cas, ItemFlags, Key, StoreMode};
 
+use super::KeyLine;
+
 /// A command to be sent.
 ///
 /// Times are the wire's `exptime` (0 never, negative at once, up to 30 days relative, beyond that
@@ -19,6 +21,15 @@ pub enum Command<'a> {
     Get {
         /// The items, at least one.
         keys: &'a [Key<'a>],
+        /// Ask for CAS numbers too.
+        with_cas: bool,
+        /// The new life span.
+        exptime: Option<i32>,
+    },
+    /// The same, of keys that have been gathered.
+    GetLine {
+        /// The items, at least one.
+        keys: &'a KeyLine,
         /// Ask for CAS numbers too.
         with_cas: bool,
         /// The new life span.

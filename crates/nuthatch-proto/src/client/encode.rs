@@ -30,17 +30,20 @@ pub(super) fn command(
 fn append(out: &mut Vec<u8>, command: &Command<'_>, opaque: u32) -> Result<Option<Expect>, Error> {
     let answered = |noreply: bool, expect| (!noreply).then_some(expect);
     Ok(match *command {
-        Command::Get { keys, with_cas, exptime } => {
-            out.extend_from_slice(match (with_cas, exptime) {
-                (false, None) => b"get",
-                (true, None) => b"gets",
-                (false, Some(_)) => b"gat",
-                (true, Some(_)) => b"gats",
-            });
-            if let Some(exptime) = exptime {
-                out.push(b' ');
-                number(out, exptime);
+        Command::GetLine { keys, with_cas, exptime } => {
+            retrieval(out, with_cas, exptime);
+            if keys.is_empty() {
+                return Err(Error::Key(KeyError::Empty));
             }
+            if !keys.is_text() {
+                // Whichever it is, the reason is its own.
+                keys.iter().try_for_each(|key| classic_key(out, key))?;
+            }
+            line(out, keys.as_bytes());
+            Some(Expect::Retrieval)
+        }
+        Command::Get { keys, with_cas, exptime } => {
+            retrieval(out, with_cas, exptime);
             if keys.is_empty() {
                 return Err(Error::Key(KeyError::Empty));
             }
@@ -188,6 +191,19 @@ fn append(out: &mut Vec<u8>, command: &Command<'_>, opaque: u32) -> Result<Optio
     })
 }
 
+fn retrieval(out: &mut Vec<u8>, with_cas: bool, exptime: Option<i32>) {
+    out.extend_from_slice(match (with_cas, exptime) {
+        (false, None) => b"get",
+        (true, None) => b"gets",
+        (false, Some(_)) => b"gat",
+        (true, Some(_)) => b"gats",
+    });
+    if let Some(exptime) = exptime {
+        out.push(b' ');
+        number(out, exptime);
+    }
+}
+
 fn meta(
     out: &mut Vec<u8>,
     verb: &[u8; 2],
@@ -203,6 +219,7 @@ fn meta(
         value_len(out, value)?;
     }
     let is_arith = verb == b"ma";
+    let (mut letters, mut len) = ([b' '; 2 * 13], 0);
     for (letter, is_set) in [
         (b'b', is_base64),
         (b'q', options.quiet),
@@ -219,9 +236,11 @@ fn meta(
         (b'x', options.remove_value),
     ] {
         if is_set {
-            out.extend_from_slice(&[b' ', letter]);
+            letters[len + 1] = letter;
+            len += 2;
         }
     }
+    out.extend_from_slice(&letters[..len]);
     for (letter, exptime) in
         [(b'T', options.exptime), (b'N', options.vivify), (b'R', options.recache)]
     {

@@ -35,12 +35,14 @@ mod binary;
 mod buffers;
 mod command;
 mod encode;
+mod keys;
 mod parse;
 
 use std::collections::VecDeque;
 
 pub use binary::{BinaryAnswer, BinaryCommand, BinaryConnection};
 pub use command::{Command, MetaOptions};
+pub use keys::KeyLine;
 
 use self::buffers::{Inbox, Outbox};
 use self::parse::{Expect, Read};

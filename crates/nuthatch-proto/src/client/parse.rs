@@ -53,6 +53,17 @@ pub(super) fn answer<'a>(
     limits: &Limits,
 ) -> Result<Read<'a>, Error> {
     let line = trim_end(&input[..line_len]);
+    // Values of many keys are what most answers are made of.
+    if expect == Expect::Retrieval
+        && let Some((key, flags, len, cas)) = value_line(line)
+    {
+        let data = match data(input, line_len, len, limits)? {
+            Ok(data) => data,
+            Err(need) => return Ok(Read::Need(need)),
+        };
+        let response = Response::Value { key, flags, cas, data };
+        return Ok(Read::Whole { response, len: line_len + len + CRLF.len(), is_last: false });
+    }
     let whole = |response, is_last| Ok(Read::Whole { response, len: line_len, is_last });
     let out_of_step = || Err(out_of_step(line));
     if let Some(error) = ErrorReply::read(line) {
@@ -62,18 +73,12 @@ pub(super) fn answer<'a>(
     let mut args = Tokens(rest);
     // A header line, and `len` bytes of data and a line end after it.
     let with_data = |len: usize, is_last, response: &dyn Fn(&'a [u8]) -> Response<'a>| {
-        if len > limits.value_bytes_max {
-            return Err(Error::ValueTooLong { len, limit: limits.value_bytes_max });
-        }
-        let end = line_len + len;
-        let Some(after) = input.get(end..end + CRLF.len()) else {
-            return Ok(Read::Need(end + CRLF.len()));
-        };
-        if after != CRLF {
-            return Err(self::out_of_step(line));
-        }
-        let response = response(&input[line_len..end]);
-        Ok(Read::Whole { response, len: end + CRLF.len(), is_last })
+        Ok(match data(input, line_len, len, limits)? {
+            Ok(data) => {
+                Read::Whole { response: response(data), len: line_len + len + CRLF.len(), is_last }
+            }
+            Err(need) => Read::Need(need),
+        })
     };
     match (expect, word) {
         (Expect::Retrieval, b"VALUE") => {
@@ -151,6 +156,55 @@ pub(super) fn answer<'a>(
             None => out_of_step(),
         },
     }
+}
+
+/// The data behind a header line, or how many bytes of the input are needed to have them.
+fn data<'a>(
+    input: &'a [u8],
+    line_len: usize,
+    len: usize,
+    limits: &Limits,
+) -> Result<Result<&'a [u8], usize>, Error> {
+    if len > limits.value_bytes_max {
+        return Err(Error::ValueTooLong { len, limit: limits.value_bytes_max });
+    }
+    let end = line_len + len;
+    match input.get(end..end + CRLF.len()) {
+        None => Ok(Err(end + CRLF.len())),
+        Some(CRLF) => Ok(Ok(&input[line_len..end])),
+        Some(_) => Err(out_of_step(trim_end(&input[..line_len]))),
+    }
+}
+
+/// The header of a value as servers write it. For one that is only nearly so there is the long way.
+fn value_line(line: &[u8]) -> Option<(&[u8], ItemFlags, usize, Option<Cas>)> {
+    let rest = line.strip_prefix(b"VALUE ")?;
+    let key_len = memchr::memchr(b' ', rest).filter(|len| *len > 0)?;
+    let (key, rest) = rest.split_at(key_len);
+    let (flags, rest) = short_number(rest)?;
+    let (len, rest) = short_number(rest)?;
+    let len = u32::try_from(len).ok()?;
+    let cas = match rest {
+        [] => None,
+        rest => match short_number(rest)? {
+            (cas, []) => Some(Cas(cas)),
+            _ => return None,
+        },
+    };
+    Some((key, ItemFlags(u32::try_from(flags).ok()?), usize::try_from(len).ok()?, cas))
+}
+
+/// A space and a number of so few digits that it fits, and what follows it.
+fn short_number(text: &[u8]) -> Option<(u64, &[u8])> {
+    const LEN_MAX: usize = 19;
+    let digits = text.strip_prefix(b" ")?;
+    let len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let is_alone = matches!(digits.get(len), None | Some(b' '));
+    if len == 0 || len > LEN_MAX || !is_alone {
+        return None;
+    }
+    let (digits, rest) = digits.split_at(len);
+    Some((digits.iter().fold(0, |number, digit| 10 * number + u64::from(digit - b'0')), rest))
 }
 
 fn status(expect: Expect, line: &[u8]) -> Option<Response<'static>> {
