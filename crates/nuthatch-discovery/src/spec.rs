@@ -196,6 +196,19 @@ impl SourceSpec {
         matches!(self.0, Kind::Etcd { tls: true, .. })
     }
 
+    /// Whether nothing that is said to it leaves this machine, by its loopback addresses.
+    pub fn is_on_this_machine(&self) -> bool {
+        let is_local = |host: &str| {
+            host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        };
+        match &self.0 {
+            Kind::Static(_) => true,
+            Kind::Etcd { servers, .. } => servers.iter().all(|(host, _)| is_local(host)),
+            // Who knows whom a resolver asks.
+            Kind::Dns { .. } | Kind::DnsSrv { .. } => false,
+        }
+    }
+
     /// Whether members keep the list themselves, each by a registration of its own.
     pub fn has_registrations(&self) -> bool {
         matches!(self.0, Kind::Etcd { .. })

@@ -1,5 +1,6 @@
 //! `nuthatchd`: memcached's command line in front of the nuthatch crates.
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -604,6 +605,14 @@ fn open_source(
         let ttl = Duration::from_secs(options.ttl_secs.into());
         let member = member(options, bound)?;
         eprintln!("nuthatchd: joins {spec} as {member}");
+        let is_loopback = |text: &str| text.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        let (host, address) = (member.node().host(), member.node().address());
+        if !spec.is_on_this_machine() && is_loopback(address.unwrap_or(host)) {
+            eprintln!(
+                "nuthatchd: warning: other machines cannot reach {member}: listen elsewhere (-l), \
+                 or say what to call this server with discovery_advertise"
+            );
+        }
         Some(spec.register(&access, &member, ttl).map_err(Failure::usage)?)
     } else {
         None

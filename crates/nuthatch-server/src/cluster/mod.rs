@@ -45,6 +45,7 @@ struct Inner {
     n_get: AtomicU64,
     n_set: AtomicU64,
     n_changes: AtomicU64,
+    n_refused: AtomicU64,
 }
 
 /// A source of members, for `stats cluster`.
@@ -94,8 +95,8 @@ impl ClusterRules {
         self
     }
 
-    /// Whether who gets the item [`MIRROR_KEY`] is told the list of members too, where no item has
-    /// that key. On by default.
+    /// Whether who gets the item [`MIRROR_KEY`] is told the list of members, once there is one, and
+    /// not what somebody has stored there. On by default.
     pub fn mirrors(mut self, mirrors: bool) -> Self {
         self.mirrors = mirrors;
         self
@@ -113,6 +114,7 @@ const LOGGED_LEN_MAX: usize = 400;
 
 const NOT_ALLOWED: &str = "CLIENT_ERROR permission denied";
 const HAS_A_SOURCE: &str = "CLIENT_ERROR the list comes from its source";
+const NO_NAME: &str = "CLIENT_ERROR bad command line format";
 const TOO_LARGE: &str = "SERVER_ERROR object too large for cache";
 const TOO_MANY: &str = "SERVER_ERROR out of memory storing object";
 
@@ -132,6 +134,7 @@ impl Cluster {
             n_get: AtomicU64::new(0),
             n_set: AtomicU64::new(0),
             n_changes: AtomicU64::new(0),
+            n_refused: AtomicU64::new(0),
         }))
     }
 
@@ -169,6 +172,10 @@ impl Cluster {
         payload: &[u8],
     ) -> Result<(), &'static str> {
         self.may_change(who, name)?;
+        // A frame may bring one that would be an answer of its own on a line.
+        if Key::new(name.as_bytes()).is_err() {
+            return Err(NO_NAME);
+        }
         if payload.len() > Config::LEN_MAX {
             return Err(TOO_LARGE);
         }
@@ -203,8 +210,15 @@ impl Cluster {
             _ => false,
         };
         if !is_allowed {
-            let shown = name.as_bytes().escape_ascii();
-            tracing::warn!("config set or delete {shown} by {}: not allowed", Who(who));
+            // Who may not must not be able to fill a log either.
+            let n_refused = self.0.n_refused.fetch_add(1, Relaxed) + 1;
+            if n_refused.is_power_of_two() {
+                let shown = name.as_bytes().escape_ascii();
+                tracing::warn!(
+                    "config set or delete {shown} by {}: not allowed ({n_refused} since the start)",
+                    Who(who)
+                );
+            }
             return Err(NOT_ALLOWED);
         }
         let is_sourced = self.0.source.read().is_some();

@@ -17,6 +17,9 @@ impl Engine {
     ) {
         let answer = |item: Item<'_>| {
             notes.found(key, &item);
+            if self.mirror(key, true, reply) {
+                return;
+            }
             let (flags, cas) = (item.flags(), Some(item.cas()));
             match outgoing(&item) {
                 Outgoing::Copied(value) => reply.value(key, flags, value, cas),

@@ -12,12 +12,12 @@ impl Engine {
     pub(super) fn get(&self, get: Get<'_>, reply: &mut Reply<'_, ItemPin>, notes: &impl Notes) {
         let answer = |key: Key<'_>, item: Result<Item<'_>, Missed>| {
             notes.got(key, item.is_ok());
+            if self.mirror(key, get.with_cas, reply) {
+                return notes.looked_up(key, item.map(|item| item.extent()));
+            }
             let item = match item {
                 Ok(item) => item,
-                Err(missed) => {
-                    self.mirror(key, get.with_cas, reply);
-                    return notes.looked_up(key, Err(missed));
-                }
+                Err(missed) => return notes.looked_up(key, Err(missed)),
             };
             notes.found(key, &item);
             let cas = get.with_cas.then(|| item.cas());

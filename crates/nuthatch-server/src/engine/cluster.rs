@@ -5,7 +5,7 @@ use nuthatch_proto::{Config, Reply, Value};
 use nuthatch_store::types::{Cas, Deleted, Key, Stored};
 
 use super::{Engine, ItemPin, TOO_LARGE};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, MIRROR_KEY};
 
 /// What memcached answers, which has none of this.
 const UNKNOWN: &str = "ERROR";
@@ -49,13 +49,22 @@ impl Engine {
         if self.shared.cluster.is_some() { TOO_LARGE } else { UNKNOWN }
     }
 
-    /// Adds the list of members where no item has the key that old clients get it by.
-    pub(super) fn mirror(&self, key: Key<'_>, with_cas: bool, reply: &mut Reply<'_, ItemPin>) {
-        if let Some(cluster) = &self.shared.cluster
-            && let Some(list) = cluster.mirrored(key)
-        {
-            reply.value(key, list.flags, &list.payload, with_cas.then_some(Cas(0)));
+    /// Adds the list of members, if there is one and `key` is the one that old clients get it by;
+    /// then whatever item has that key is not told.
+    pub(super) fn mirror(
+        &self,
+        key: Key<'_>,
+        with_cas: bool,
+        reply: &mut Reply<'_, ItemPin>,
+    ) -> bool {
+        // Other keys must not pay for it; few are as long.
+        if key.len() != MIRROR_KEY.len() {
+            return false;
         }
+        let Some(cluster) = &self.shared.cluster else { return false };
+        let Some(list) = cluster.mirrored(key) else { return false };
+        reply.value(key, list.flags, &list.payload, with_cas.then_some(Cas(0)));
+        true
     }
 
     /// `stats cluster`, on a server that has one.
@@ -83,7 +92,7 @@ impl Engine {
         match &sourced.joined {
             None => {}
             Some(Ok(())) => reply.stat("joined", "yes"),
-            Some(Err(why)) => reply.stat("joined", format_args!("no: {why}")),
+            Some(Err(why)) => reply.stat("joined", format_args!("no: {}", why.escape_debug())),
         }
         for (idx, member) in members.iter().flat_map(|members| members.members()).enumerate() {
             reply.stat(format_args!("{idx}:node"), member.node());

@@ -17,7 +17,7 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
         growth_factor_given,
         chunk_size_min_given,
         hot_lru_pct_given,
-        discovery_word,
+        discovery_words,
         slab_sizes,
     } = draft;
     if options.napi_ids as usize > options.threads {
@@ -133,15 +133,15 @@ pub(super) fn finish(draft: Draft) -> Result<Options, UsageError> {
                 .to_owned(),
         );
     }
-    discovery(&mut options, discovery_word)?;
+    discovery(&mut options, &discovery_words)?;
     Ok(options)
 }
 
 /// What the `discovery_` words say has to have an effect.
-fn discovery(options: &mut Options, word: Option<&str>) -> Result<(), UsageError> {
+fn discovery(options: &mut Options, words: &[&str]) -> Result<(), UsageError> {
     let discovery = &mut options.discovery;
     discovery.enabled |= discovery.source.is_some();
-    if let Some(word) = word.filter(|_| !discovery.enabled) {
+    if let Some(word) = words.first().filter(|_| !discovery.enabled) {
         return Err(UsageError::usage(format!(
             "{word} needs -o discovery or -o discovery_source=…"
         )));
@@ -154,7 +154,7 @@ fn discovery(options: &mut Options, word: Option<&str>) -> Result<(), UsageError
     let keeps = source.is_some_and(SourceSpec::has_registrations);
     let is_tls = source.is_some_and(SourceSpec::is_tls);
     let is_dns = source.is_some_and(SourceSpec::is_dns);
-    let with_ttl = word == Some("discovery_ttl");
+    let with_ttl = words.contains(&"discovery_ttl");
     given("discovery_grace", discovery.grace_secs > 0, source.is_some(), "…")?;
     given("discovery_advertise", discovery.advertise.is_some(), keeps, "etcd://…")?;
     given("discovery_ttl", with_ttl, keeps, "etcd://…")?;
@@ -168,6 +168,15 @@ fn discovery(options: &mut Options, word: Option<&str>) -> Result<(), UsageError
         "etcds://…,discovery_cert=…",
     )?;
     given("discovery_dns", !discovery.name_servers.is_empty(), is_dns, "dns+… or dnssrv+…")?;
+    if options.tls.enabled
+        && let Some(source) = source.filter(|source| source.has_registrations())
+        && !source.is_tls()
+        && !source.is_on_this_machine()
+    {
+        return Err(UsageError::usage(format!(
+            "with -Z nodes speak TLS to one another, and {source} is in clear: use etcds://"
+        )));
+    }
     if options.drop_privileges
         && let Some(source) = discovery.source.as_ref().filter(|source| source.is_remote())
     {

@@ -19,8 +19,8 @@ pub(super) struct Draft {
     pub(super) growth_factor_given: bool,
     pub(super) chunk_size_min_given: bool,
     pub(super) hot_lru_pct_given: bool,
-    /// The last `discovery_` word that was given, which needs `discovery`.
-    pub(super) discovery_word: Option<&'static str>,
+    /// The `discovery_` words that were given, which need `discovery`.
+    pub(super) discovery_words: Vec<&'static str>,
     /// `-o slab_sizes` as it was given: what it may say depends on other flags.
     pub(super) slab_sizes: Option<String>,
 }

@@ -621,7 +621,7 @@ pub(super) const WORDS: &[Word] = &[
                seconds. The version is the time at which this server first saw the list.\n\
                `etcd://HOST[:PORT]+…/PREFIX` are keys in etcd, `etcds://…` over TLS. There the nodes keep the list themselves: \
                each puts a key `PREFIX/nodes/NAME:PORT` when it starts and removes it when it ends; that of one which dies goes after \
-               `discovery_ttl`. All nodes agree on versions.",
+               `discovery_ttl`. All nodes agree on versions. With `-Z`, `etcd://` is for an etcd on this machine only.",
         default: None,
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("discovery_source argument"))?;
@@ -646,7 +646,7 @@ pub(super) const WORDS: &[Word] = &[
                 Member::parse(text)
                     .map_err(|error| UsageError::value(format!("discovery_advertise: {error}")))?,
             );
-            draft.discovery_word = Some("discovery_advertise");
+            draft.discovery_words.push("discovery_advertise");
             Ok(())
         }),
     },
@@ -654,7 +654,7 @@ pub(super) const WORDS: &[Word] = &[
         name: "discovery_ttl",
         doc: "seconds after which a node that died has left the list in etcd",
         more: "For how many seconds this server stays in the list in etcd after it was last heard \
-               of, 2 to 3600. It is heard of three times as often.",
+               of, 2 to 3600. It is heard of three times as often, and every ten seconds at least.",
         default: Some(|options| options.discovery.ttl_secs.to_string()),
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("discovery_ttl argument"))?;
@@ -663,7 +663,7 @@ pub(super) const WORDS: &[Word] = &[
                 return Err(UsageError::value("discovery_ttl must be between 2 and 3600"));
             }
             draft.options.discovery.ttl_secs = secs;
-            draft.discovery_word = Some("discovery_ttl");
+            draft.discovery_words.push("discovery_ttl");
             Ok(())
         }),
     },
@@ -674,7 +674,7 @@ pub(super) const WORDS: &[Word] = &[
         default: None,
         action: WordAction::Take(|draft, value| {
             draft.options.discovery.login_file = Some(file("discovery_login", value)?);
-            draft.discovery_word = Some("discovery_login");
+            draft.discovery_words.push("discovery_login");
             Ok(())
         }),
     },
@@ -686,7 +686,7 @@ pub(super) const WORDS: &[Word] = &[
         default: None,
         action: WordAction::Take(|draft, value| {
             draft.options.discovery.ca_cert = Some(file("discovery_ca", value)?);
-            draft.discovery_word = Some("discovery_ca");
+            draft.discovery_words.push("discovery_ca");
             Ok(())
         }),
     },
@@ -697,7 +697,7 @@ pub(super) const WORDS: &[Word] = &[
         default: None,
         action: WordAction::Take(|draft, value| {
             draft.options.discovery.cert = Some(file("discovery_cert", value)?);
-            draft.discovery_word = Some("discovery_cert");
+            draft.discovery_words.push("discovery_cert");
             Ok(())
         }),
     },
@@ -708,7 +708,7 @@ pub(super) const WORDS: &[Word] = &[
         default: None,
         action: WordAction::Take(|draft, value| {
             draft.options.discovery.key = Some(file("discovery_key", value)?);
-            draft.discovery_word = Some("discovery_key");
+            draft.discovery_words.push("discovery_key");
             Ok(())
         }),
     },
@@ -724,7 +724,7 @@ pub(super) const WORDS: &[Word] = &[
                 text.split('+').map(str::parse).collect::<Result<_, _>>().map_err(|_| {
                     UsageError::value(format!("discovery_dns: {text}: no ADDRESS:PORT"))
                 })?;
-            draft.discovery_word = Some("discovery_dns");
+            draft.discovery_words.push("discovery_dns");
             Ok(())
         }),
     },
@@ -738,7 +738,7 @@ pub(super) const WORDS: &[Word] = &[
             Key::new(name)
                 .map_err(|error| UsageError::value(format!("discovery_name: {error}")))?;
             draft.options.discovery.name = name.to_owned();
-            draft.discovery_word = Some("discovery_name");
+            draft.discovery_words.push("discovery_name");
             Ok(())
         }),
     },
@@ -748,14 +748,15 @@ pub(super) const WORDS: &[Word] = &[
               machine",
         more: "Networks, joined with `+` (`10.0.0.0/8+fd00::/8`), from where `config set` and \
                `config delete` are taken. Without it that is this machine: its loopback addresses \
-               and Unix sockets. Where clients must log in, they must here too.",
+               and Unix sockets. Who comes by a proxy on this machine comes from this machine. Where \
+               clients must log in, they must here too.",
         default: None,
         action: WordAction::Take(|draft, value| {
             let text = value.ok_or_else(|| missing("discovery_allow argument"))?;
             draft.options.discovery.allow = text
                 .parse()
                 .map_err(|error| UsageError::value(format!("discovery_allow: {error}")))?;
-            draft.discovery_word = Some("discovery_allow");
+            draft.discovery_words.push("discovery_allow");
             Ok(())
         }),
     },
@@ -763,11 +764,11 @@ pub(super) const WORDS: &[Word] = &[
         name: "no_discovery_mirror",
         doc: "do not tell the list under the key AmazonElastiCache:cluster as well",
         more: "Without it, who gets the key `AmazonElastiCache:cluster` is told the list of nodes, \
-               where no item has that key: old clients ask so.",
+               once there is one, and not what somebody has stored there: old clients ask so.",
         default: None,
         action: WordAction::Set(|draft| {
             draft.options.discovery.mirror = false;
-            draft.discovery_word = Some("no_discovery_mirror");
+            draft.discovery_words.push("no_discovery_mirror");
         }),
     },
     Word {

@@ -37,35 +37,6 @@ fn list(client: &mut Client) -> Option<String> {
 }
 
 #[test]
-fn what_is_stored_is_told_byte_for_byte() {
-    let daemon = start(["-o", "discovery"]);
-    let set = format!("config set cluster 0 {}\r\n{PAYLOAD}\r\n", PAYLOAD.len());
-    let told = "CONFIG cluster 0 64\n\
-                100\\nlocalhost|127.0.0.1|23260 node2.example.com|127.0.0.1|23211\\n\nEND\n";
-    assert_eq!(answer(&daemon, "config get cluster\r\n"), "END\n");
-    assert_eq!(answer(&daemon, set), "STORED\n");
-    // As clients ask: AWS' libmemcached with a blank, django-elasticache with a bare line feed.
-    for ask in ["config get cluster\r\n", "config get cluster \r\n", "config get cluster\n"] {
-        assert_eq!(answer(&daemon, ask), told, "{ask:?}");
-    }
-    assert_eq!(answer(&daemon, "config get \r\n"), told);
-    assert_eq!(answer(&daemon, "config get other\r\n"), "END\n");
-    // A lower version is the client's affair, and a payload is no list to the server.
-    let rest =
-        "config set cluster 0 6 noreply\r\n1\r\na|b\r\nconfig set b 5 0\r\n\r\nconfig get\r\n";
-    assert_eq!(answer(&daemon, rest), "STORED\nCONFIG b 5 0\n\nCONFIG cluster 0 6\n1\na|b\nEND\n");
-    assert_eq!(
-        answer(
-            &daemon,
-            "config delete\r\nconfig delete a b c d e\r\nconfig delete b\r\nconfig delete b\r\n\
-             config delete cluster noreply\r\nconfig add a 0 1\r\nconfig get\r\n"
-        ),
-        "CLIENT_ERROR bad command line format\nCLIENT_ERROR bad command line format\n\
-         DELETED\nNOT_FOUND\nERROR\nEND\n"
-    );
-}
-
-#[test]
 fn frames_store_and_tell_too() {
     let daemon = start(["-o", "discovery"]);
     let mut client = Client::of(&daemon);
@@ -86,6 +57,19 @@ fn frames_store_and_tell_too() {
     let told = client.exactly(24 + 4 + 7 + 64 + 24);
     assert_eq!(&told[28..35], name);
     assert_eq!(told[24 + 4 + 7 + 64 + 4..][..8], [0; 8]);
+}
+
+#[test]
+fn names_in_frames_are_no_lines() {
+    let daemon = start(["-o", "discovery"]);
+    let mut client = Client::of(&daemon);
+    for name in [&b"a 0 0\r\n\r\nEND\r\nVERSION 6"[..], b"a b", b"\x7f", b"\0"] {
+        client.send(frame(0x64, &[0; 4], name, b"x"));
+        let head = client.exactly(24);
+        assert_eq!(head[7], 4, "{}", name.escape_ascii());
+        client.exactly(head[11].into());
+    }
+    assert_eq!(answer(&daemon, "config get\r\n"), "END\n");
 }
 
 #[test]
@@ -117,12 +101,20 @@ fn old_clients_get_the_list_by_a_key() {
         answer(&daemon, format!("get {key} \r\n")),
         format!("VALUE {key} 0 3\n1\\n\\n\nEND\n")
     );
-    // It is an ordinary key besides.
-    let shadowed = format!("set {key} 0 0 1\r\nx\r\nget {key}\r\ndelete {key}\r\ngets {key}\r\n");
+    // Who may store items cannot send them elsewhere.
+    let stored = format!("set {key} 0 0 1\r\nx\r\nget {key} a\r\ngats 0 {key}\r\nmg {key} v\r\n");
     assert_eq!(
-        answer(&daemon, shadowed),
-        format!("STORED\nVALUE {key} 0 1\nx\nEND\nDELETED\nVALUE {key} 0 3 0\n1\\n\\n\nEND\n")
+        answer(&daemon, stored),
+        format!(
+            "STORED\nVALUE {key} 0 3\n1\\n\\n\nEND\n\
+             VALUE {key} 0 3 0\n1\\n\\n\nEND\nVA 1\nx\n"
+        )
     );
+    let mut client = Client::of(&daemon);
+    client.send(frame(0x00, &[], key.as_bytes(), []));
+    assert_eq!(&client.exactly(24 + 4 + 3)[28..], b"1\n\n");
+    let without = format!("config delete cluster\r\nget {key}\r\n");
+    assert_eq!(answer(&daemon, without), format!("DELETED\nVALUE {key} 0 1\nx\nEND\n"));
     let daemon = start(["-o", "discovery,no_discovery_mirror"]);
     answer(&daemon, "config set cluster 0 3\r\n1\n\n\r\n");
     assert_eq!(answer(&daemon, format!("get {key}\r\n")), "END\n");
@@ -232,6 +224,7 @@ fn words_without_effect_are_refused() {
         ("discovery_name=x", "discovery_name needs -o discovery"),
         ("no_discovery_mirror", "no_discovery_mirror needs -o discovery"),
         ("discovery,discovery_grace=3", "discovery_grace needs -o discovery_source"),
+        ("discovery_source=static:a,discovery_ttl=5,discovery_name=x", "discovery_ttl needs"),
         ("discovery_source=static:", "a list without members"),
         ("discovery_source=x", "'x': no source of members"),
         ("discovery_source", "Missing discovery_source argument"),

@@ -138,6 +138,21 @@ fn services_in_dns_are_the_list() {
 }
 
 #[test]
+fn where_nodes_speak_tls_they_speak_it_to_etcd() {
+    for (source, is_refused) in [
+        ("etcd://10.0.0.1+localhost", true),
+        ("etcd://etcd.example", true),
+        ("etcd://127.0.0.1+[::1]:5+localhost", false),
+        ("etcds://10.0.0.1", false),
+    ] {
+        let output = run(&["-Z", "-o", &format!("ssl_chain_cert=/no,discovery_source={source}")]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success());
+        assert_eq!(text.contains("is in clear: use etcds://"), is_refused, "{source}: {text}");
+    }
+}
+
+#[test]
 fn words_without_effect_are_refused() {
     for (words, message) in [
         ("discovery,discovery_ttl=5", "discovery_ttl needs -o discovery_source=etcd://"),

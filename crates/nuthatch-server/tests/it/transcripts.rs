@@ -1,4 +1,7 @@
-//! The conversations that memcached 1.6.45 has had: ours must go the same.
+//! The conversations that memcached 1.6.45 has had: ours must go the same. And those that it cannot
+//! have, in `tests/transcripts`.
+
+use std::path::Path;
 
 use nuthatch_testkit::{Daemon, Player, Split, Transcript};
 
@@ -6,7 +9,9 @@ use crate::support::NUTHATCHD;
 
 #[track_caller]
 fn play_all(unix: bool, splits: &[Split]) {
-    for transcript in Transcript::shared().unwrap() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let own = Transcript::read_folder(&own).unwrap();
+    for transcript in Transcript::shared().unwrap().into_iter().chain(own) {
         for split in splits {
             let args = transcript.header("args").unwrap_or_default().split_whitespace();
             let mut builder = Daemon::builder(NUTHATCHD).args(["-t", "1"]).args(args);
