@@ -122,15 +122,7 @@ impl Gateway {
         revision: u64,
         base: u64,
     ) -> Result<Value, SourceError> {
-        let key = base64(format!("{prefix}{VERSION}"));
-        let body = json!({
-            "compare": [{
-                "key": key, "target": "MOD", "result": "LESS",
-                "mod_revision": revision.to_string(),
-            }],
-            "success": [{ "request_put": { "key": key, "value": base64(base.to_string()) } }],
-        });
-        self.call("/v3/kv/txn", &body).await
+        self.note_if(prefix, ("LESS", revision), base).await
     }
 
     /// Writes what is to be added to revisions, unless somebody has since `revision`.
@@ -140,10 +132,21 @@ impl Gateway {
         revision: u64,
         base: u64,
     ) -> Result<Value, SourceError> {
+        self.note_if(prefix, ("EQUAL", revision), base).await
+    }
+
+    /// Writes what is to be added to revisions, if the one in which that was written last compares
+    /// so with this one.
+    async fn note_if(
+        &mut self,
+        prefix: &str,
+        (result, revision): (&str, u64),
+        base: u64,
+    ) -> Result<Value, SourceError> {
         let key = base64(format!("{prefix}{VERSION}"));
         let body = json!({
             "compare": [{
-                "key": key, "target": "MOD", "result": "EQUAL",
+                "key": key, "target": "MOD", "result": result,
                 "mod_revision": revision.to_string(),
             }],
             "success": [{ "request_put": { "key": key, "value": base64(base.to_string()) } }],

@@ -67,6 +67,23 @@ fn etcdctl(etcd: &Etcd, args: &[&str]) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
+/// From now on it serves root alone, by the password `secret`.
+fn ask_for_logins(etcd: &Etcd) {
+    for args in [
+        &["user", "add", "root:secret"][..],
+        &["user", "grant-role", "root", "root"],
+        &["auth", "enable"],
+    ] {
+        etcdctl(etcd, args).unwrap();
+    }
+}
+
+/// Has it stand still (`-STOP`), or go on (`-CONT`).
+fn signal(etcd: &Etcd, name: &str) {
+    let pid = etcd.pid().unwrap().to_string();
+    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+}
+
 #[test]
 fn members_join_and_leave_and_all_agree() {
     let Some(etcd) = Etcd::start().unwrap() else { return skip("etcd") };
@@ -128,13 +145,9 @@ fn a_store_that_stands_still_is_noticed() {
         let following = followed(Source::new(settings(&etcd)).marking(true));
         let a = joined(&etcd, "a").await;
         let before = until_listed(&following, &[&line("a")]).await;
-        let signal = |name: &str| {
-            let pid = etcd.pid().unwrap().to_string();
-            assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-        };
-        signal("-STOP");
+        signal(&etcd, "-STOP");
         let view = until(&following, "it is stale", is_stale).await;
-        signal("-CONT");
+        signal(&etcd, "-CONT");
         assert_eq!(view.members.as_deref(), Some(&*before));
         until(&following, "it is fresh", is_fresh).await;
         until_listed(&following, &[&line("a")]).await;
@@ -177,13 +190,9 @@ fn what_was_compacted_away_is_read_again() {
         put("a", r#"{"host":"a","port":1}"#);
         until_listed(&following, &["a||1"]).await;
         // While nobody watches, the history is lost that a watch would go on with.
-        let signal = |name: &str| {
-            let pid = etcd.pid().unwrap().to_string();
-            assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-        };
-        signal("-STOP");
+        signal(&etcd, "-STOP");
         until(&following, "it is stale", is_stale).await;
-        signal("-CONT");
+        signal(&etcd, "-CONT");
         for n in 0..20 {
             put("b", &format!(r#"{{"host":"b","port":{}}}"#, n + 1));
         }
@@ -211,13 +220,7 @@ fn logins_are_asked_for_and_checked() {
     if find_program("etcdctl").is_none() {
         return skip("etcdctl");
     }
-    for args in [
-        &["user", "add", "root:secret"][..],
-        &["user", "grant-role", "root", "root"],
-        &["auth", "enable"],
-    ] {
-        etcdctl(&etcd, args).unwrap();
-    }
+    ask_for_logins(&etcd);
     run(async move {
         let good = settings(&etcd).login("root", "secret");
         let a = register(good.clone(), &member("a"), TTL);
@@ -286,13 +289,7 @@ fn a_store_that_forgets_tokens_is_logged_in_to_again() {
     if find_program("etcdctl").is_none() {
         return skip("etcdctl");
     }
-    for args in [
-        &["user", "add", "root:secret"][..],
-        &["user", "grant-role", "root", "root"],
-        &["auth", "enable"],
-    ] {
-        etcdctl(&etcd, args).unwrap();
-    }
+    ask_for_logins(&etcd);
     run(async move {
         let good = settings(&etcd).login("root", "secret");
         let a = register(good.clone(), &member("a"), TTL);
@@ -321,13 +318,9 @@ fn a_store_from_a_backup_goes_on_above() {
             let [from, to] = [from, to].map(|name| etcd.folder().join(name));
             assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
         };
-        let signal = |name: &str| {
-            let pid = etcd.pid().unwrap().to_string();
-            assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-        };
-        signal("-STOP");
+        signal(&etcd, "-STOP");
         copied("data", "backup");
-        signal("-CONT");
+        signal(&etcd, "-CONT");
         for _ in 0..5 {
             joined(&etcd, "x").await.leave(Duration::from_secs(5)).await;
         }
@@ -362,15 +355,11 @@ fn a_departure_that_was_compacted_away_has_one_version() {
         for following in [&one, &other] {
             until_listed(following, &["a||1", "b||1"]).await;
         }
-        let signal = |name: &str| {
-            let pid = etcd.pid().unwrap().to_string();
-            assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-        };
-        signal("-STOP");
+        signal(&etcd, "-STOP");
         for following in [&one, &other] {
             until(following, "it is stale", is_stale).await;
         }
-        signal("-CONT");
+        signal(&etcd, "-CONT");
         etcdctl(&etcd, &["del", "/test/nodes/a"]).unwrap();
         put("elsewhere", "");
         etcdctl(&etcd, &["compact", "4"]).unwrap();
