@@ -127,7 +127,7 @@ fn lay_out(tree: &Path, server: &Path, binary: &Path, licences: &str) -> Result<
         run::done(Command::new("gzip").args(["-9n"]).arg(man.join(page)))?;
     }
     let doc = "usr/share/doc/nuthatchd";
-    for page in ["compatibility.md", "options.md"] {
+    for page in ["auto-discovery.md", "compatibility.md", "options.md"] {
         copy(&docs.join(page), &format!("{doc}/{page}"))?;
     }
     copy(&run::root().join("README.md"), &format!("{doc}/README.md"))?;

@@ -4,7 +4,11 @@
 //! in `tests/guests`) and skip what is not there. This command puts what takes longer to install
 //! into the target folder, or says why it could not, and then runs them.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result};
 
@@ -19,6 +23,13 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     for (name, program, command) in installers(&folder) {
         if !attempt(Command::new(program).args(command).current_dir(&folder)) {
             println!("not installed: {name}");
+        }
+    }
+    let given = env::var_os("NUTHATCH_CHECKOUTS").map(PathBuf::from);
+    for repository in CHECKOUTS {
+        let to = folder.join("checkouts").join(name_of(repository));
+        if !to.exists() && !attempt(&mut clone(given.as_deref(), repository, &to)) {
+            println!("not installed: {repository}");
         }
     }
     let java = folder.join("java");
@@ -49,12 +60,40 @@ fn installers(folder: &Path) -> Vec<(String, &'static str, Vec<String>)> {
         let pip = words(&["-m", "pip", "install", "-q", module]);
         all.push((format!("Python's {module}"), "python3", pip));
     }
+    for module in PYTHON_APART {
+        let pip = ["-m", "pip", "install", "-q", "--upgrade", "--target"].map(str::to_owned);
+        let to = format!("python/{}", module.split("==").next().unwrap_or(module));
+        let what = module.split(' ').map(str::to_owned);
+        all.push((
+            format!("Python's {module}"),
+            "python3",
+            pip.into_iter().chain([to]).chain(what).collect(),
+        ));
+    }
     for package in DEBIAN {
         let apt = words(&["install", "-q", "-y", "--no-install-recommends", package]);
         all.push((format!("Debian's {package}"), "apt-get", apt));
     }
     debug_assert!(folder.is_absolute(), "node looks there from wherever it is started");
     all
+}
+
+/// Gets what no package index has: from a folder of checkouts if one is given, or from GitHub.
+fn clone(given: Option<&Path>, repository: &str, to: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.args(["clone", "--quiet"]);
+    match given {
+        Some(folder) => git.arg(folder.join(name_of(repository))),
+        None => git.args(["--depth", "1"]).arg(format!("https://github.com/{repository}")),
+    };
+    // Without a question on the terminal where the network has an opinion of its own.
+    git.arg(to).env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
+    git
+}
+
+/// A repository without its owner.
+fn name_of(repository: &str) -> &str {
+    repository.rsplit('/').next().unwrap_or(repository)
 }
 
 /// Whether a program was there and ended well; what it prints is of interest where it did not.
@@ -82,10 +121,24 @@ const NPM: &[&str] = &[
     "memcache@1.7.0",
     "memcache-plus@0.3.1",
     "memcached-elasticache@1.1.1",
+    "memcache-pp@0.3.3",
+    "elasticache-client@0.0.7",
 ];
 
 const PYTHON: &[&str] =
     &["pymemcache", "pylibmc", "python-binary-memcached", "emcache", "aiomcache"];
+
+/// Each in a folder of its own: they bring modules of the same names, or want others' old versions.
+const PYTHON_APART: &[&str] = &[
+    "django-elasticache==1.0.3 django<4",
+    "django-elastipymemcache==3.0.0",
+    "elasticache-auto-discovery==1.0.0 pymemcache",
+    "elasticache_pyclient==2.1.2",
+    "pyelasticache_client==0.1.3",
+];
+
+/// Used as they are, from the folder: there is nothing to build.
+const CHECKOUTS: &[&str] = &["ktheory/dalli-elasticache", "pinterest/pymemcache"];
 
 const DEBIAN: &[&str] = &[
     "default-jre-headless",
@@ -107,7 +160,7 @@ mod tests {
     #[test]
     fn every_client_has_an_installer() {
         let all = installers(Path::new("/target/guests"));
-        assert_eq!(all.len(), 1 + PYTHON.len() + DEBIAN.len());
+        assert_eq!(all.len(), 1 + PYTHON.len() + PYTHON_APART.len() + DEBIAN.len());
         assert!(all.iter().all(|(_, program, args)| !program.is_empty() && args.len() > 3));
     }
 

@@ -61,8 +61,10 @@ cargo xtask dist [--target TRIPLE] [--profile NAME] [--deb]
                                       lay out what is installed, and pack it
 cargo xtask docs                      write the manual and reference pages anew
 cargo xtask fuzz [target] [seconds]   fuzz one target, or each in turn (60 s)
-cargo xtask guests [filter]           clients that others wrote, installed and used; jars
-                                      named in NUTHATCH_JARS are used too
+cargo xtask guests [filter]           clients that others wrote, installed and used; what no
+                                      package index has is cloned from GitHub, or from the
+                                      folder NUTHATCH_CHECKOUTS; jars named in NUTHATCH_JARS
+                                      and the extension NUTHATCH_PHP_EXTENSION are used too
 cargo xtask loom [filter]             every interleaving of the store's small parts
 cargo xtask soak [filter]             nuthatchd against rude clients, the long versions
 cargo xtask tsan [package…] [-- test] tests under ThreadSanitizer (default: nuthatch-store)

@@ -59,6 +59,9 @@ mod udp;
 #[doc = include_str!("../docs/compatibility.md")]
 pub mod compatibility {}
 
+#[doc = include_str!("../docs/auto-discovery.md")]
+pub mod auto_discovery {}
+
 #[doc = include_str!("../docs/options.md")]
 pub mod command_line {}
 

@@ -8,12 +8,15 @@ try:
 except ImportError:
     sys.exit(77)
 
+more = {}
+if "GUEST_CA" in os.environ:
+    more = {"ssl": True, "ssl_verify": True, "ssl_extra_ca": os.environ["GUEST_CA"]}
 host = emcache.MemcachedHostAddress("127.0.0.1", int(os.environ["GUEST_PORT"]))
 
 
 async def follow():
     c = await emcache.create_client(
-        [host], timeout=5.0, autodiscovery=True, autodiscovery_poll_interval=1.0
+        [host], timeout=5.0, autodiscovery=True, autodiscovery_poll_interval=1.0, **more
     )
     told = None
     while True:

@@ -1,7 +1,7 @@
-// memcache-plus finds a cluster, once.
+// memcache-plus finds a cluster, once; and so does memcache-pp, which is made of it.
 let Client;
 try {
-  Client = require("memcache-plus");
+  Client = require(process.env.GUEST_PACKAGE);
 } catch {
   process.exit(77);
 }

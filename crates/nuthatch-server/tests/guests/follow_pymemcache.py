@@ -5,6 +5,7 @@ so this makes a new one each time.
 """
 import os
 import socket
+import ssl
 import sys
 import time
 import types
@@ -14,7 +15,10 @@ try:
 except ImportError:
     sys.exit(77)
 
-# It takes names alone, and those with dots in them.
+more = {}
+if "GUEST_CA" in os.environ:
+    more["tls_context"] = ssl.create_default_context(cafile=os.environ["GUEST_CA"])
+# It takes names alone, and those with dots in them. This one the certificate has too.
 NAME = "cluster.cfg.test"
 names = types.ModuleType("names")
 names.__dict__.update(vars(socket))
@@ -26,7 +30,7 @@ names.getaddrinfo = lambda host, *more: socket.getaddrinfo(
 def connected():
     endpoint = f"{NAME}:{os.environ['GUEST_PORT']}"
     return AWSElastiCacheHashClient(
-        endpoint, socket_module=names, default_noreply=False, timeout=5
+        endpoint, socket_module=names, default_noreply=False, timeout=5, **more
     )
 
 

@@ -7,6 +7,8 @@
 
 use std::{
     env,
+    ffi::OsString,
+    fmt,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -27,11 +29,12 @@ pub(crate) struct Guest {
     script: &'static str,
     env: Vec<(&'static str, String)>,
     of_system: bool,
+    modules: Option<&'static str>,
 }
 
 /// A client by the script that uses it; without more it speaks plain text and does not log in.
 pub(crate) fn guest(script: &'static str) -> Guest {
-    Guest { script, env: Vec::new(), of_system: false }
+    Guest { script, env: Vec::new(), of_system: false, modules: None }
 }
 
 impl Guest {
@@ -39,6 +42,13 @@ impl Guest {
     /// libraries with may lack parts of them.
     pub(crate) fn of_system(mut self) -> Self {
         self.of_system = true;
+        self
+    }
+
+    /// With the modules that lie in this folder of those that [`NUTHATCH_GUESTS`](self) names, in
+    /// front of others: what no package index has, and what cannot be installed beside others.
+    pub(crate) fn modules(mut self, folder: &'static str) -> Self {
+        self.modules = Some(folder);
         self
     }
 
@@ -90,7 +100,7 @@ impl Guest {
                 eprint!("{}", String::from_utf8_lossy(&output.stdout));
                 true
             }
-            _ => panic!("{} {:?}: {}", self.script, self.env, all_of(&output)),
+            _ => panic!("{self}: {}", all_of(&output)),
         }
     }
 
@@ -120,6 +130,18 @@ impl Guest {
         });
         if let Some(folder) = &folder {
             command.env("NODE_PATH", folder.join("node_modules"));
+            if let Some(modules) = self.modules {
+                let name = if extension == "rb" { "RUBYLIB" } else { "PYTHONPATH" };
+                let mut all = vec![folder.join(modules)];
+                all.extend(env::var_os(name).iter().flat_map(env::split_paths));
+                command.env(name, env::join_paths(all).unwrap());
+            }
+        }
+        if let ("php", Some(library)) = (extension, env::var_os("NUTHATCH_PHP_EXTENSION")) {
+            // Instead of the system's, which has the same name.
+            let mut word = OsString::from("extension=");
+            word.push(library);
+            command.arg("-n").arg("-d").arg(word);
         }
         if extension == "java" {
             // Whatever is in the folder goes before what Debian has.
@@ -131,6 +153,14 @@ impl Guest {
         }
         command.arg(script);
         Some(command)
+    }
+}
+
+impl fmt::Display for Guest {
+    /// The script, and how it is to connect.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.script)?;
+        self.env.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
 }
 

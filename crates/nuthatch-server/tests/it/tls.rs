@@ -35,8 +35,10 @@ impl Identity {
     }
 
     fn renew(&self) {
-        // Some clients check the host they were given, and some the address.
-        let names = ["cache.example", "localhost", "127.0.0.1"].map(str::to_owned);
+        // Some clients check the host they were given, and some the address; and some take no host but
+        // one of a certain form.
+        let names =
+            ["cache.example", "cluster.cfg.test", "localhost", "127.0.0.1"].map(str::to_owned);
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         fs::write(self.path("cert.pem"), made.cert.pem()).unwrap();
         fs::write(self.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
@@ -88,7 +90,7 @@ impl Identity {
 }
 
 /// The value of a line of `stats`.
-fn figure(text: &str, name: &str) -> Option<String> {
+pub(crate) fn figure(text: &str, name: &str) -> Option<String> {
     let prefix = format!("STAT {name} ");
     text.lines().find_map(|line| Some(line.strip_prefix(&prefix)?.trim_end().to_owned()))
 }
