@@ -6,11 +6,14 @@
 //! times, up to a life span of the records apart, and give it versions that differ by as much; the
 //! one with the higher version has seen the same list or a newer one, except where one was started
 //! on a resolver that still had the list of before. Such a one is right again after one life span.
+//! Clocks that differ make versions differ: a client keeps the list of the node whose clock is
+//! ahead until the others have come as far.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,10 +21,14 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
     net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::{RData, rdata::SRV},
+    proto::rr::{Name, RData, rdata::SRV},
 };
 use nuthatch_types::Node;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{Member, Members, Next, Source, SourceError, clock};
 
@@ -87,8 +94,9 @@ impl Dns {
     }
 
     async fn ask(&mut self) -> Result<Members, SourceError> {
-        if let Some(due) = self.due.take() {
+        if let Some(due) = self.due {
             sleep_until(due).await;
+            self.due = None;
         }
         if self.resolver.is_none() {
             self.resolver = Some(resolver(&self.servers)?);
@@ -99,13 +107,13 @@ impl Dns {
         let asked = timeout(ANSWER_WITHIN, async {
             match self.port {
                 Some(port) => addresses(resolver, &self.name, port).await,
-                None => services(resolver, &self.name).await,
+                None => services(resolver, &self.name, self.last.as_ref()).await,
             }
         });
         let Ok(answer) = asked.await else {
             return Err(SourceError::Unreachable("no answer in time".to_owned()));
         };
-        let (members, valid_for) = match answer {
+        let (mut members, valid_for) = match answer {
             Ok(found) => found,
             Err(error) => {
                 // The settings may be others by then, or the network.
@@ -113,6 +121,8 @@ impl Dns {
                 return Err(error);
             }
         };
+        // Of two with one name and port the same one stays, however the server turns its answers.
+        members.sort();
         self.due = Some(Instant::now() + valid_for.clamp(self.floor, self.ceiling));
         let version = match &self.last {
             Some(last) if Members::new(last.version(), members.clone()) == *last => last.version(),
@@ -188,6 +198,7 @@ async fn addresses(
 async fn services(
     resolver: &TokioResolver,
     name: &str,
+    last: Option<&Members>,
 ) -> Result<(Vec<Member>, Duration), SourceError> {
     let found = resolver.srv_lookup(name).await.map_err(unanswered)?;
     let mut valid_for = valid_for(found.valid_until());
@@ -202,30 +213,79 @@ async fn services(
     let first = services.iter().map(|service| service.priority).min();
     let services: Vec<_> =
         services.into_iter().filter(|service| Some(service.priority) == first).collect();
-    let unit = services.iter().map(|service| u32::from(service.weight)).fold(0, gcd).max(1);
+    // Who shall get hardly anything gets the least.
+    let weight = |service: &SRV| u32::from(service.weight).max(1);
+    let unit = services.iter().map(|service| weight(service)).fold(0, gcd).max(1);
+    // Most servers tell the addresses with the records.
+    let mut told: BTreeMap<&Name, BTreeSet<IpAddr>> = BTreeMap::new();
+    for record in found.additionals() {
+        if let Some(address) = record.data.ip_addr() {
+            told.entry(&record.name).or_default().insert(address);
+        }
+    }
+    let unknown = services.iter().map(|service| &service.target);
+    let unknown: BTreeSet<_> = unknown.filter(|target| !told.contains_key(target)).collect();
+    let asked = looked_up(resolver, unknown.into_iter().cloned().collect()).await;
     let mut members = Vec::with_capacity(services.len());
     for service in services {
-        let with_dot = service.target.to_string();
-        let host = with_dot.trim_end_matches('.');
-        // Most servers tell the addresses with the records.
-        let mut told: BTreeSet<IpAddr> = found
-            .additionals()
-            .iter()
-            .filter(|record| record.name == service.target)
-            .filter_map(|record| record.data.ip_addr())
-            .collect();
-        if told.is_empty()
-            && let Ok(looked_up) = resolver.lookup_ip(with_dot.as_str()).await
-        {
-            valid_for = valid_for.min(self::valid_for(looked_up.as_lookup().valid_until()));
-            told.extend(looked_up.iter());
-        }
+        let (host, port) = (host_of(&service.target), service.port);
         // IPv4 comes first; of several the lowest, so that it is the same one each time.
-        let address = told.first().map(ToString::to_string).unwrap_or_default();
-        let node = node(host, &address, service.port)?;
-        members.push(Member::new(node).with_weight(u32::from(service.weight) / unit));
+        let lowest = |all: &BTreeSet<IpAddr>| all.first().map(ToString::to_string);
+        let address = match (told.get(&service.target), asked.get(&service.target)) {
+            (Some(told), _) => lowest(told),
+            (_, Some((asked, until))) => {
+                valid_for = valid_for.min(*until);
+                lowest(asked)
+            }
+            // Nobody answered for this one: the others are none the worse, and it is where it was.
+            (None, None) => last
+                .and_then(|last| last.find((&host, port)))
+                .and_then(|member| member.node().address().map(str::to_owned)),
+        };
+        let node = node(&host, &address.unwrap_or_default(), port)?;
+        members.push(Member::new(node).with_weight(weight(service) / unit));
     }
     Ok((members, valid_for))
+}
+
+/// The addresses of names, and for how long they hold. A name that has none has an empty set; one
+/// for which nobody answers in time has nothing.
+async fn looked_up(
+    resolver: &TokioResolver,
+    names: Vec<Name>,
+) -> BTreeMap<Name, (BTreeSet<IpAddr>, Duration)> {
+    let turns = Arc::new(Semaphore::new(LOOKUPS_AT_ONCE));
+    let mut lookups = JoinSet::new();
+    for name in names {
+        let (resolver, turns) = (resolver.clone(), Arc::clone(&turns));
+        lookups.spawn(async move {
+            let _turn = turns.acquire().await.ok()?;
+            match resolver.lookup_ip(name.clone()).await {
+                Ok(found) => {
+                    let until = valid_for(found.as_lookup().valid_until());
+                    Some((name, (found.iter().collect(), until)))
+                }
+                Err(error) if error.is_no_records_found() => {
+                    Some((name, (BTreeSet::new(), Duration::MAX)))
+                }
+                Err(_) => None,
+            }
+        });
+    }
+    let mut found = BTreeMap::new();
+    let all = async {
+        while let Some(done) = lookups.join_next().await {
+            found.extend(done.ok().flatten());
+        }
+    };
+    // What is not there by then is not waited for.
+    let _ = timeout(ADDRESSES_WITHIN, all).await;
+    found
+}
+
+/// A target as a name for everybody: in the letters of DNS, whichever case a server has it in.
+fn host_of(target: &Name) -> String {
+    target.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
 
 fn node(host: &str, address: &str, port: u16) -> Result<Node, SourceError> {
@@ -254,3 +314,7 @@ const REFRESH_MAX: Duration = Duration::from_secs(60);
 
 /// How long an answer may take, with the addresses of all targets.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long those may take alone, and how many are asked for at a time.
+const ADDRESSES_WITHIN: Duration = Duration::from_secs(4);
+const LOOKUPS_AT_ONCE: usize = 16;

@@ -37,6 +37,9 @@ pub enum SourceError {
         /// The one it gave.
         got: u64,
     },
+    /// It panicked, which is a bug in it.
+    #[error("has a bug, it panicked")]
+    Panicked,
     /// What it was set up with cannot work, whatever the other side answers.
     #[error("{0}")]
     Setting(String),

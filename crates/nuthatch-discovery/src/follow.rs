@@ -10,7 +10,13 @@
 //! Nothing here agrees with other nodes on anything: who has to agree reads from a source whose
 //! versions agree.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -18,7 +24,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{Members, Source, SourceError};
+use crate::{Member, Members, Source, SourceError};
 
 /// How a source is followed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,8 +39,9 @@ pub struct Limits {
     /// first list never waits.
     pub debounce: Duration,
     /// For how long a node that the source no longer lists stays. All other changes wait with it,
-    /// so that each version stays one list. None by default: what the source says of departures is
-    /// believed, and a lease or a record's life span is grace enough.
+    /// so that each version stays one list, and of several that are missing all leave when the first
+    /// has been away for so long. None by default: what the source says of departures is believed,
+    /// and a lease or a record's life span is grace enough.
     pub grace: Duration,
     /// The longest list that is taken. 1024 members by default; a list much longer does not fit
     /// the 64 KiB of an answer to `config get`.
@@ -169,14 +176,15 @@ struct Held {
     members: Members,
     /// When the first change came that is not in force.
     since: Instant,
-    /// Since when a member of the list in force has been missing in what came after.
-    leaving: Option<Instant>,
+    /// The members of the list in force that it has not, and since when they have been missing in
+    /// what came after.
+    leaving: Vec<(Member, Instant)>,
 }
 
 impl Follower {
     async fn run(mut self, mut source: Box<dyn Source>) {
         loop {
-            let answer = self.releasing(source.next()).await;
+            let answer = self.releasing(asked(&mut *source)).await;
             match answer.and_then(|members| self.judge(members)) {
                 Ok(()) => self.failures = 0,
                 Err(error) => {
@@ -228,8 +236,12 @@ impl Follower {
             let now = Instant::now();
             let held = self.held.take();
             let since = held.as_ref().map_or(now, |held| held.since);
-            let leaving = (current.missing_in(&members).next().is_some())
-                .then(|| held.and_then(|held| held.leaving).unwrap_or(now));
+            let before = held.map(|held| held.leaving).unwrap_or_default();
+            let missing = current.missing_in(&members).map(|member| {
+                let left = before.iter().find(|(left, _)| left.identity() == member.identity());
+                (member.clone(), left.map_or(now, |(_, since)| *since))
+            });
+            let leaving = missing.collect();
             self.held = Some(Held { members, since, leaving });
         }
         self.publish(None);
@@ -276,10 +288,21 @@ impl Follower {
     }
 }
 
+/// What a source says; a panic is what it says then, and does not end who follows it.
+async fn asked(source: &mut dyn Source) -> Result<Members, SourceError> {
+    let mut answer = std::pin::pin!(async move { source.next().await });
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+        polled.unwrap_or(Poll::Ready(Err(SourceError::Panicked)))
+    })
+    .await
+}
+
 impl Held {
     fn due(&self, limits: &Limits) -> Instant {
         let gathered = self.since + limits.debounce;
-        self.leaving.map_or(gathered, |leaving| gathered.max(leaving + limits.grace))
+        let first = self.leaving.iter().map(|(_, since)| *since + limits.grace).min();
+        first.map_or(gathered, |left| gathered.max(left))
     }
 }
 

@@ -41,6 +41,7 @@ enum Kind {
 #[must_use]
 pub struct Access {
     login: Option<(String, String)>,
+    login_file: Option<PathBuf>,
     ca: Option<PathBuf>,
     identity: Option<(PathBuf, PathBuf)>,
     name_servers: Vec<SocketAddr>,
@@ -51,6 +52,13 @@ impl Access {
     /// A user and a password, for etcd.
     pub fn login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.login = Some((user.into(), password.into()));
+        self
+    }
+
+    /// The file whose first line is `user:password`, for etcd. This file and those of certificates
+    /// are read again whenever etcd has to be connected to anew.
+    pub fn login_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.login_file = Some(file.into());
         self
     }
 
@@ -80,11 +88,49 @@ impl Access {
     }
 }
 
+#[cfg(feature = "etcd")]
+impl Access {
+    /// Reads what etcd is shown.
+    fn credentials(&self, tls: bool) -> Result<crate::etcd::Credentials, SourceError> {
+        use nuthatch_transport::tls::ClientTls;
+
+        let mut credentials =
+            crate::etcd::Credentials { login: self.login.clone(), ..Default::default() };
+        if let Some(file) = &self.login_file {
+            let login = read_login(file)
+                .map_err(|why| SourceError::Setting(format!("{}: {why}", file.display())))?;
+            credentials.login = Some(login);
+        }
+        if tls {
+            let mut tls = ClientTls::builder();
+            if let Some(ca) = &self.ca {
+                tls = tls.roots(ca);
+            }
+            if let Some((chain, key)) = &self.identity {
+                tls = tls.identity(chain, key);
+            }
+            let tls = tls.build().map_err(|error| SourceError::Setting(error.to_string()))?;
+            credentials.tls = Some(tls);
+        }
+        Ok(credentials)
+    }
+}
+
+/// Reads the first line of a file, `user:password`.
+#[cfg(feature = "etcd")]
+fn read_login(file: &std::path::Path) -> Result<(String, String), String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let line = text.lines().next().unwrap_or_default();
+    let (user, password) = line.split_once(':').ok_or("its first line is not user:password")?;
+    Ok((user.to_owned(), password.to_owned()))
+}
+
 impl fmt::Debug for Access {
     /// Without the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access")
             .field("user", &self.login.as_ref().map(|(user, _)| user))
+            .field("login_file", &self.login_file)
             .field("ca", &self.ca)
             .field("identity", &self.identity)
             .field("name_servers", &self.name_servers)
@@ -158,27 +204,12 @@ impl SourceSpec {
 
     #[cfg(feature = "etcd")]
     fn etcd_settings(&self, access: &Access) -> Result<crate::EtcdSettings, SourceError> {
-        use nuthatch_transport::tls::ClientTls;
-
         let Kind::Etcd { servers, prefix, tls } = &self.0 else {
             return Err(SourceError::Setting(format!("{self} is not etcd")));
         };
-        let mut settings = crate::EtcdSettings::new(servers.clone(), prefix);
-        if let Some((user, password)) = &access.login {
-            settings = settings.login(user, password);
-        }
-        if *tls {
-            let mut tls = ClientTls::builder();
-            if let Some(ca) = &access.ca {
-                tls = tls.roots(ca);
-            }
-            if let Some((chain, key)) = &access.identity {
-                tls = tls.identity(chain, key);
-            }
-            let tls = tls.build().map_err(|error| SourceError::Setting(error.to_string()))?;
-            settings = settings.tls(tls);
-        }
-        Ok(settings)
+        let (access, tls) = (access.clone(), *tls);
+        let settings = crate::EtcdSettings::new(servers.clone(), prefix);
+        settings.reading(move || access.credentials(tls))
     }
 
     /// Whether it is asked over the network.

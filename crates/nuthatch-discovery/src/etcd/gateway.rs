@@ -3,7 +3,7 @@
 //! Each is a POST whose body is the request as JSON, keys and values in base64, 64-bit numbers as
 //! strings. A watch is a POST whose answer goes on: a JSON object a line.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
@@ -16,7 +16,10 @@ use hyper::{
 };
 use nuthatch_transport::{ConnectAddr, Stream, tls::ClientTls};
 use serde_json::{Value, json};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 
 use super::{VERSION, io::Io};
 use crate::SourceError;
@@ -27,10 +30,20 @@ pub struct EtcdSettings {
     /// Its servers, of which one at a time is asked: hosts and ports.
     pub(super) servers: Vec<(String, u16)>,
     pub(super) prefix: String,
-    login: Option<(String, String)>,
-    tls: Option<ClientTls>,
+    credentials: Credentials,
+    renew: Option<Renew>,
     answer_within: Duration,
 }
+
+/// What etcd is shown, and whom it has to show.
+#[derive(Clone, Default)]
+pub(crate) struct Credentials {
+    pub(crate) login: Option<(String, String)>,
+    pub(crate) tls: Option<ClientTls>,
+}
+
+/// Reads them again.
+type Renew = Arc<dyn Fn() -> Result<Credentials, SourceError> + Send + Sync>;
 
 impl EtcdSettings {
     /// etcd's port for clients.
@@ -40,20 +53,32 @@ impl EtcdSettings {
     /// members' keys.
     pub fn new(servers: Vec<(String, u16)>, prefix: impl Into<String>) -> Self {
         let answer_within = Duration::from_secs(3);
-        Self { servers, prefix: prefix.into(), login: None, tls: None, answer_within }
+        let credentials = Credentials::default();
+        Self { servers, prefix: prefix.into(), credentials, renew: None, answer_within }
     }
 
     /// A user and a password.
     #[must_use]
     pub fn login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.login = Some((user.into(), password.into()));
+        self.credentials.login = Some((user.into(), password.into()));
         self
+    }
+
+    /// What `read` gives, now and whenever there is a new connection; what cannot be read then
+    /// stays as it was.
+    pub(crate) fn reading(
+        mut self,
+        read: impl Fn() -> Result<Credentials, SourceError> + Send + Sync + 'static,
+    ) -> Result<Self, SourceError> {
+        self.credentials = read()?;
+        self.renew = Some(Arc::new(read));
+        Ok(self)
     }
 
     /// Connections are TLS.
     #[must_use]
     pub fn tls(mut self, tls: ClientTls) -> Self {
-        self.tls = Some(tls);
+        self.credentials.tls = Some(tls);
         self
     }
 
@@ -71,8 +96,8 @@ impl fmt::Debug for EtcdSettings {
         f.debug_struct("EtcdSettings")
             .field("servers", &self.servers)
             .field("prefix", &self.prefix)
-            .field("user", &self.login.as_ref().map(|(user, _)| user))
-            .field("tls", &self.tls.is_some())
+            .field("user", &self.credentials.login.as_ref().map(|(user, _)| user))
+            .field("tls", &self.credentials.tls.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -218,8 +243,10 @@ impl Gateway {
     }
 
     async fn log_in(&mut self) -> Result<(), SourceError> {
-        let Some((user, password)) = self.settings.login.clone().filter(|_| self.token.is_none())
-        else {
+        if self.token.is_some() {
+            return Ok(());
+        }
+        let Some((user, password)) = self.settings.credentials.login.clone() else {
             return Ok(());
         };
         let body = json!({ "name": user, "password": password });
@@ -244,8 +271,12 @@ impl Gateway {
         self.note(answer)
     }
 
-    /// After a server that could not be reached the next one is asked.
+    /// After a server that could not be reached the next one is asked. One that refuses is asked by
+    /// a new connection, for which passwords and certificates are read again.
     fn note<T>(&mut self, answer: Result<T, SourceError>) -> Result<T, SourceError> {
+        if matches!(answer, Err(SourceError::Refused(_))) {
+            self.connection = None;
+        }
         if matches!(answer, Err(SourceError::Unreachable(_))) {
             self.connection = None;
             self.server = (self.server + 1) % self.settings.servers.len().max(1);
@@ -253,7 +284,18 @@ impl Gateway {
         answer
     }
 
-    async fn connect(&self) -> Result<Connection, SourceError> {
+    async fn renew(&mut self) {
+        let Some(renew) = self.settings.renew.clone() else { return };
+        // Files are read where nobody waits for them but who asks.
+        let Ok(Ok(credentials)) = spawn_blocking(move || renew()).await else { return };
+        if credentials.login != self.settings.credentials.login {
+            self.token = None;
+        }
+        self.settings.credentials = credentials;
+    }
+
+    async fn connect(&mut self) -> Result<Connection, SourceError> {
+        self.renew().await;
         let Some((host, port)) = self.settings.servers.get(self.server) else {
             return Err(SourceError::Setting("etcd without a server".to_owned()));
         };
@@ -261,7 +303,7 @@ impl Gateway {
             |error: &dyn fmt::Display| SourceError::Unreachable(format!("{host}:{port}: {error}"));
         let address = ConnectAddr::Tcp { host: host.clone(), port: *port };
         let mut stream = Stream::connect(&address).await.map_err(|error| unreachable(&error))?;
-        if let Some(tls) = &self.settings.tls {
+        if let Some(tls) = &self.settings.credentials.tls {
             stream = tls.connect(stream, host).await.map_err(|error| unreachable(&error))?;
         }
         let (sender, driven) =

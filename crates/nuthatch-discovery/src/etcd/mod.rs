@@ -36,6 +36,7 @@ use crate::{Members, Next, Source, SourceError};
 use gateway::{Gateway, Watch};
 use keys::{Keys, Said};
 
+pub(crate) use gateway::Credentials;
 pub use gateway::EtcdSettings;
 pub use register::register;
 

@@ -163,6 +163,53 @@ async fn a_node_that_comes_back_in_time_has_not_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_leaves_later_has_its_own_time() {
+    let limits = Limits { grace: Duration::from_secs(10), ..Limits::default() };
+    let seen = played(
+        limits,
+        [
+            (0, list(1, "a b c")),
+            (1000, list(2, "a c")),
+            // b is back, and c has gone.
+            (5000, list(3, "a b")),
+        ],
+    )
+    .await;
+    assert_eq!(seen, [(0, "1 a b c, fresh".to_owned()), (16_000, "3 a b, fresh".to_owned())]);
+}
+
+/// Panics at once, and then when it is waited for, and then has a list.
+#[derive(Debug)]
+struct Buggy(u32);
+
+impl Source for Buggy {
+    fn next(&mut self) -> Next<'_> {
+        self.0 += 1;
+        assert!(self.0 != 1, "a bug");
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            assert!(self.0 != 2, "another bug");
+            list(self.0.into(), "a")
+        })
+    }
+
+    fn describe(&self) -> String {
+        "a bug".to_owned()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_has_failed() {
+    let following = follow(Box::new(Buggy(0)), Limits::default());
+    let mut views = following.watch();
+    let stale =
+        |view: &View| matches!(&view.state, State::Stale { error: SourceError::Panicked, .. });
+    views.wait_for(stale).await.unwrap();
+    let view = views.wait_for(|view| view.members.is_some()).await.unwrap().clone();
+    assert_eq!((view.members.unwrap().version(), view.state), (3, State::Fresh));
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_have_a_limit() {
     let limits = Limits { members_max: 2, ..Limits::default() };
     let seen = played(limits, [(0, list(1, "a b c"))]).await;

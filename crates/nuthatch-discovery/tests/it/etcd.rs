@@ -368,3 +368,65 @@ fn a_departure_that_was_compacted_away_has_one_version() {
         agree(&one, &fresh, &["b||1".to_owned()]).await;
     });
 }
+
+#[test]
+fn passwords_and_certificates_are_read_again() {
+    use nuthatch_discovery::{Access, SourceSpec};
+
+    if find_program("etcdctl").is_none() {
+        return skip("etcdctl");
+    }
+    let folder = std::env::temp_dir().join(format!("nuthatch-etcd-renew-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let made = ["old", "new"].map(|name| {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(path(name), made.cert.pem()).unwrap();
+        made
+    });
+    std::fs::write(path("key"), made[1].signing_key.serialize_pem()).unwrap();
+    let (cert, key) = (path("new"), path("key"));
+    let started =
+        Etcd::start_with(&[&format!("--cert-file={cert}"), &format!("--key-file={key}")]).unwrap();
+    let Some(etcd) = started else { return skip("etcd") };
+    std::fs::copy(path("old"), path("ca")).unwrap();
+    std::fs::write(path("login"), "root:secret\n").unwrap();
+    let path = &path;
+    run(async move {
+        let spec: SourceSpec = format!("etcds://127.0.0.1:{}/test", etcd.port()).parse().unwrap();
+        let access = Access::default().ca(path("ca")).login_file(path("login"));
+        let a = spec.register(&access, &member("a"), TTL).unwrap().begin();
+        let following = follow(spec.open(&access).unwrap(), Limits::default());
+        until(&following, "it is not trusted", is_stale).await;
+        std::fs::copy(path("new"), path("ca")).unwrap();
+        // Logins are off.
+        let is_refused = |view: &nuthatch_discovery::View| {
+            matches!(&view.state, State::Stale { error: SourceError::Refused(_), .. })
+        };
+        until(&following, "it is refused", is_refused).await;
+        let etcdctl = |args: &[&str]| {
+            let output = Command::new(find_program("etcdctl").unwrap())
+                .env("ETCDCTL_API", "3")
+                .arg(format!("--endpoints=https://127.0.0.1:{}", etcd.port()))
+                .arg(format!("--cacert={}", path("new")))
+                .args(args)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{args:?}: {output:?}");
+        };
+        etcdctl(&["user", "add", "root:changed"]);
+        etcdctl(&["user", "grant-role", "root", "root"]);
+        etcdctl(&["auth", "enable"]);
+        tokio::time::sleep(TTL).await;
+        assert!(following.view().members.is_none());
+        std::fs::write(path("login"), "root:changed\n").unwrap();
+        until_listed(&following, &[&line("a")]).await;
+        // What cannot be read stays.
+        std::fs::remove_file(path("login")).unwrap();
+        let same = a.state();
+        tokio::time::sleep(TTL).await;
+        assert_eq!(*same.borrow(), Ok(()));
+        drop(a);
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -591,9 +591,7 @@ fn open_source(
         .name_servers(options.name_servers.clone())
         .member(spec.has_registrations());
     if let Some(file) = &options.login_file {
-        let (user, password) = read_login(file)
-            .map_err(|why| Failure::usage(format!("discovery_login: {}: {why}", file.display())))?;
-        access = access.login(user, password);
+        access = access.login_file(file);
     }
     if let Some(file) = &options.ca_cert {
         access = access.ca(file);
@@ -639,14 +637,6 @@ fn member(options: &DiscoveryOptions, bound: &Sockets) -> Result<Member, Failure
             "without a TCP listener there is nothing to join with: discovery_advertise says what",
         )
     })
-}
-
-/// Reads the first line of a file, `user:password`.
-fn read_login(file: &std::path::Path) -> Result<(String, String), String> {
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-    let line = text.lines().next().unwrap_or_default();
-    let (user, password) = line.split_once(':').ok_or("its first line is not user:password")?;
-    Ok((user.to_owned(), password.to_owned()))
 }
 
 /// Begins to follow a source.

@@ -95,7 +95,9 @@ impl Cluster {
             let state = states.borrow_and_update().clone();
             self.set_joined(state);
             if states.changed().await.is_err() {
-                return;
+                // It has panicked, which has been logged. The list is followed all the same.
+                self.set_joined(Err("is registered in no more, after a bug".to_owned()));
+                return std::future::pending().await;
             }
         }
     }

@@ -670,7 +670,8 @@ pub(super) const WORDS: &[Word] = &[
     Word {
         name: "discovery_login",
         doc: "file with user:password for etcd",
-        more: "The file whose first line is `USER:PASSWORD`, for etcd.",
+        more: "The file whose first line is `USER:PASSWORD`, for etcd. Like those of certificates it is \
+               read again whenever etcd has to be connected to anew, as the user of `-u` then.",
         default: None,
         action: WordAction::Take(|draft, value| {
             draft.options.discovery.login_file = Some(file("discovery_login", value)?);

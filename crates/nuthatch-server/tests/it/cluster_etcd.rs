@@ -166,7 +166,7 @@ fn words_without_effect_are_refused() {
         ("discovery_source=etcd://a,discovery_dns=x", "no ADDRESS:PORT"),
         ("discovery_source=etcd://a,discovery_ttl=1", "between 2 and 3600"),
         ("discovery_source=etcd://a,discovery_advertise=a", "discovery_advertise: "),
-        ("discovery_source=etcd://a,discovery_login=/no/such", "discovery_login: /no/such"),
+        ("discovery_source=etcd://a,discovery_login=/no/such", "/no/such: "),
         ("discovery_source=etcds://a,discovery_ca=/no/such", "/no/such"),
         ("discovery_source=dns+a,drop_privileges", "drop_privileges gives up making connections"),
     ] {
