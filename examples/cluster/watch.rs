@@ -134,7 +134,7 @@ impl Watch {
                     ));
                 }
                 Ok(Event::DiscoveryFailed { reason }) => {
-                    self.say(format_args!("nobody tells the nodes now: {reason}"));
+                    self.say(format_args!("no newer list: {reason}"));
                 }
                 // Connections that come and go.
                 Ok(_) => {}

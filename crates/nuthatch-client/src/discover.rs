@@ -165,16 +165,13 @@ impl Asking {
     /// Asks over a connection of its own, which is closed then.
     async fn ask(&self, target: &Target) -> Result<ClusterConfig, SourceError> {
         let name: Arc<str> = target.address.to_string().into();
-        let unreachable = |error: Error| SourceError::Unreachable(error.to_string());
+        let said = |error: Error| format!("{}: {error}", target.address);
+        let unreachable = |error: Error| SourceError::Unreachable(said(error));
         let options = NodeOptions { n_connections: 1, ..self.options.clone() };
         // What becomes of this connection is told by what becomes of the list.
         let node = Node::spawn(name, target.clone(), &options, &Events::default());
         node.tried().await.map_err(|error| {
-            if error.is_login() {
-                SourceError::Refused(error.to_string())
-            } else {
-                unreachable(error)
-            }
+            if error.is_login() { SourceError::Refused(said(error)) } else { unreachable(error) }
         })?;
         let until = || Deadline::after(options.dial.connect_timeout);
         let key = |name: &str| match Key::new(name) {

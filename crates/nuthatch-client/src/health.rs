@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{self, Instant};
 
 use crate::event::{Event, Events};
 use crate::options::Ejection;
@@ -70,7 +70,7 @@ impl Health {
     }
 
     /// The server has answered.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn answered(self: &Arc<Self>) {
         if self.n_failures.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -81,6 +81,14 @@ impl Health {
             let within = millis(self.ejection.return_within);
             let jitter = if within == 0 { 0 } else { fastrand::u64(0..within) };
             self.back_at.store(self.elapsed_ms() + jitter, Ordering::Relaxed);
+            // Where failures send nobody elsewhere, nobody else would ask and have it told.
+            let health = Arc::downgrade(self);
+            tokio::spawn(async move {
+                time::sleep(Duration::from_millis(jitter + 1)).await;
+                if let Some(health) = health.upgrade() {
+                    health.is_ejected();
+                }
+            });
         }
     }
 
@@ -97,10 +105,10 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn health(ejection: Ejection) -> (Health, tokio::sync::broadcast::Receiver<Event>) {
+    fn health(ejection: Ejection) -> (Arc<Health>, tokio::sync::broadcast::Receiver<Event>) {
         let events = Events::default();
         let heard = events.subscribe();
-        (Health::new("n".into(), ejection, events), heard)
+        (Arc::new(Health::new("n".into(), ejection, events)), heard)
     }
 
     #[tokio::test(start_paused = true)]
@@ -113,12 +121,13 @@ mod tests {
         health.failed(1);
         assert!(health.is_ejected());
         assert!(matches!(heard.try_recv(), Ok(Event::Ejected { .. })));
-        tokio::time::advance(Duration::from_secs(60)).await;
+        time::advance(Duration::from_secs(60)).await;
         assert!(health.is_ejected(), "time alone brings nobody back");
         health.answered();
-        tokio::time::advance(Ejection::default().return_within).await;
+        // It is told without being asked for.
+        let told = time::timeout(Duration::from_secs(1), heard.recv()).await;
+        assert!(matches!(told, Ok(Ok(Event::Returned { .. }))));
         assert!(!health.is_ejected());
-        assert!(matches!(heard.try_recv(), Ok(Event::Returned { .. })));
         assert!(heard.try_recv().is_err(), "each is told once");
     }
 
@@ -128,7 +137,7 @@ mod tests {
         health.failed(2);
         health.answered();
         health.failed(1);
-        tokio::time::advance(Duration::from_secs(60)).await;
+        time::advance(Duration::from_secs(60)).await;
         assert!(health.is_ejected());
     }
 }
