@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nuthatch_discovery::{Access, Source, SourceSpec};
+use nuthatch_discovery::{Source, SourceSpec};
 use nuthatch_proto::client::Limits;
 use nuthatch_transport::ConnectAddr;
 use nuthatch_transport::tls::ClientTls;
@@ -216,16 +216,62 @@ impl Builder {
     /// | `memcached+dns://host:port` | the addresses of a name |
     /// | `memcached+srv://_memcached._tcp.name` | the SRV records of a name |
     /// | `memcached+etcd://host:port,…/prefix` | keys in etcd, with the feature `etcd` |
+    /// | `memcached+etcds://host:port,…/prefix` | the same, with etcd asked over TLS |
     ///
-    /// and the same with `memcacheds` over TLS. Settings stand behind a question mark with `&`
-    /// between: `timeout`, `connect_timeout` (`250ms`, `2s`), `protocol` (`auto`, `meta`, `text`,
-    /// `binary`), `router` (see [`Router`]), `on_failure` (`fail`, `miss`, `next:1`),
-    /// `connections`, `queue`, `value_bytes_max`, `any_keys`, `retries`, `eject_after`,
-    /// `eject_after_timeouts`, `mechanisms` (`SCRAM-SHA-256,PLAIN`); of discovery `poll`,
-    /// `endpoint_only`, `by_name`; of TLS `ca`, `cert` (`chain.pem,key.pem`), `server_name`,
-    /// `tls_min` (`1.2`, `1.3`), `danger_accept_any_name`, `danger_accept_any_certificate`. What is
-    /// special in user, password, path or values is escaped with per cent signs. Files that are
-    /// named are read on the spot.
+    /// and the same with `memcacheds` over TLS, which etcd is then asked over too. A scheme alone
+    /// turns TLS on with the machine's roots, or as [`tls`](Self::tls) has it.
+    ///
+    /// Settings stand behind a question mark with `&` between:
+    ///
+    /// | setting | value | see |
+    /// |---|---|---|
+    /// | `timeout` | `250ms`, `2s`, `1m`; a number alone is seconds | [`timeout`](Self::timeout) |
+    /// | `connect_timeout` | the same | [`connect_timeout`](Self::connect_timeout) |
+    /// | `protocol` | `auto`, `meta`, `text`, `binary` | [`Protocol`] |
+    /// | `router` | a name, with a hash function where there is a choice: `ketama-twemproxy:fnv1a_64` | [`Router`] |
+    /// | `on_failure` | `fail`, `miss`, `next`, `next:2` | [`OnFailure`] |
+    /// | `connections` | a number | [`connections_per_node`](Self::connections_per_node) |
+    /// | `queue` | a number | [`queue_len`](Self::queue_len) |
+    /// | `value_bytes_max` | a number of bytes | [`value_bytes_max`](Self::value_bytes_max) |
+    /// | `any_keys` | | [`any_keys`](Self::any_keys) |
+    /// | `retries` | a number | [`Retry::max`] |
+    /// | `eject_after` | a number | [`Ejection::failures`] |
+    /// | `eject_after_timeouts` | a number | [`Ejection::timeouts`] |
+    /// | `mechanisms` | `SCRAM-SHA-256,PLAIN` | [`Login::mechanisms`] |
+    /// | `poll` | a time | [`AutoDiscovery::poll_every`] |
+    /// | `endpoint_only` | | [`AutoDiscovery::endpoint_only`] |
+    /// | `by_name` | | [`AutoDiscovery::by_name`], for any list that has names |
+    /// | `discovery_dns` | `127.0.0.1:8600,…` (port 53 where none is given) | the DNS servers, in place of those of `/etc/resolv.conf` |
+    /// | `discovery_login` | `user:password` | who asks etcd |
+    /// | `discovery_ca` | a file of PEM | who may sign etcd's certificate; without it the machine's roots |
+    /// | `discovery_cert` | `chain.pem,key.pem`, or one file with both | what etcd is shown |
+    /// | `ca` | a file of PEM | [`ClientTlsBuilder::roots`] |
+    /// | `cert` | `chain.pem,key.pem`, or one file with both | [`ClientTlsBuilder::identity`] |
+    /// | `server_name` | a name | [`ClientTlsBuilder::server_name`] |
+    /// | `tls_min` | `1.2`, `1.3` | [`ClientTlsBuilder::min_version`] |
+    /// | `danger_accept_any_name` | | [as it says](nuthatch_transport::tls::ClientTlsBuilder::danger_accept_any_name) |
+    /// | `danger_accept_any_certificate` | | [as it says](nuthatch_transport::tls::ClientTlsBuilder::danger_accept_any_certificate) |
+    ///
+    /// Those without a value may have `true` (`yes`, `1`) or `false` (`no`, `0`). What is special in
+    /// user, password, path or values is escaped with per cent signs. What is unknown, means nothing
+    /// or would have no effect is refused. Files that are named are read on the spot.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), nuthatch_client::Error> {
+    /// use nuthatch_client::Client;
+    ///
+    /// // What Consul has, from its own DNS server; at most 50 ms a call, and failures are misses.
+    /// let url = "memcached+srv://_memcached._tcp.service.consul\
+    ///            ?discovery_dns=127.0.0.1:8600&timeout=50ms&on_failure=miss";
+    /// let cache = Client::connect(url).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`ClientTlsBuilder::roots`]: nuthatch_transport::tls::ClientTlsBuilder::roots
+    /// [`ClientTlsBuilder::identity`]: nuthatch_transport::tls::ClientTlsBuilder::identity
+    /// [`ClientTlsBuilder::server_name`]: nuthatch_transport::tls::ClientTlsBuilder::server_name
+    /// [`ClientTlsBuilder::min_version`]: nuthatch_transport::tls::ClientTlsBuilder::min_version
     ///
     /// Waits until a connection to every node has been made or has failed. Spawns a task for each:
     /// the caller must be in a tokio runtime with I/O and time enabled, and the connections end
@@ -235,8 +281,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::is_connect`] for an address that is none; and, if no node can be reached, for what
-    /// the resolver, the system or TLS said, and for the time limit. [`Error::is_login`] where the
+    /// [`Error::is_connect`] for an address or a URL that is none; and, if no node can be reached, for
+    /// what the resolver, the system or TLS said, and for the time limit. [`Error::is_discovery`] if
+    /// nobody tells in time who the nodes are. [`Error::is_login`] where the
     /// server does not take the credentials.
     ///
     /// # Panics
@@ -248,11 +295,10 @@ impl Builder {
             return match nodes {
                 Nodes::List(list) => builder.connect_list(&list).await,
                 Nodes::Auto(cluster) => builder.auto_discover(cluster).await,
-                Nodes::Source(text) => {
-                    let spec: SourceSpec = text.parse().map_err(Kind::Discovery)?;
-                    builder
-                        .follow(spec.open(&Access::default()).map_err(Kind::Discovery)?, false)
-                        .await
+                Nodes::Source { spec, access, is_by_name } => {
+                    let spec: SourceSpec = spec.parse().map_err(Kind::Discovery)?;
+                    let source = spec.open(&access).map_err(Kind::Discovery)?;
+                    builder.follow(source, is_by_name).await
                 }
             };
         }
@@ -290,7 +336,19 @@ impl Builder {
     }
 
     /// Connects to the nodes that a source of another kind tells, and follows it as it changes; see
-    /// [`auto_discover`](Self::auto_discover). The crate `nuthatch-discovery` has such sources.
+    /// [`auto_discover`](Self::auto_discover). [`discovery`](crate::discovery) has such sources.
+    ///
+    /// ```no_run
+    /// use nuthatch_client::Client;
+    /// use nuthatch_client::discovery::{Access, SourceSpec};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let spec: SourceSpec = "etcds://etcd.example/cache".parse()?;
+    /// let access = Access::default().login("reader", "S3cretPw").ca("/etc/ssl/our-own-ca.pem");
+    /// let cache = Client::builder().discover(spec.open(&access)?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// Cancel safe, as there.
     ///

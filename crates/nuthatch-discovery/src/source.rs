@@ -55,3 +55,13 @@ pub trait Source: Send + fmt::Debug {
     /// What it is, in a few words for a log: never a password.
     fn describe(&self) -> String;
 }
+
+impl Source for Box<dyn Source> {
+    fn next(&mut self) -> Next<'_> {
+        (**self).next()
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+}

@@ -17,6 +17,7 @@ mod secure;
 mod server;
 mod spans;
 mod tls;
+mod urls;
 mod vectors;
 mod waiting;
 

@@ -12,12 +12,12 @@ use crate::cluster::address;
 use crate::dialects::{nuthatchd, patient};
 
 /// A certificate for these names, by itself.
-struct Pair {
+pub(crate) struct Pair {
     folder: TempDir,
 }
 
 impl Pair {
-    fn new(names: &[&str]) -> Self {
+    pub(crate) fn new(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).unwrap();
@@ -26,16 +26,16 @@ impl Pair {
         Self { folder }
     }
 
-    fn cert(&self) -> PathBuf {
+    pub(crate) fn cert(&self) -> PathBuf {
         self.folder.path().join("cert.pem")
     }
 
-    fn key(&self) -> PathBuf {
+    pub(crate) fn key(&self) -> PathBuf {
         self.folder.path().join("key.pem")
     }
 
     /// A server that shows it; plain on a second listener where `extra` says so.
-    fn start(&self, server: &Path, extra: &str) -> Daemon {
+    pub(crate) fn start(&self, server: &Path, extra: &str) -> Daemon {
         let options = format!(
             "ssl_chain_cert={},ssl_key={}{extra}",
             self.cert().display(),
@@ -43,6 +43,18 @@ impl Pair {
         );
         Daemon::builder(server).args(["-Z", "-o", &options]).start().unwrap()
     }
+}
+
+/// Tells a server that it is the only node, at its address and by this name.
+pub(crate) async fn set_list(daemon: &Daemon, tls: &ClientTls, version: u64, name: &str) {
+    let payload = format!("{version}\n{name}|127.0.0.1|{}\n", daemon.port().unwrap());
+    let set = format!("config set cluster 0 {}\r\n{payload}\r\n", payload.len());
+    let plain = Stream::connect(&address(daemon).parse().unwrap()).await.unwrap();
+    let mut stream = tls.connect(plain, "127.0.0.1").await.unwrap();
+    stream.write_all(set.as_bytes()).await.unwrap();
+    let mut answer = [0; 8];
+    assert_eq!(stream.read(&mut answer).await.unwrap(), 8);
+    assert_eq!(&answer, b"STORED\r\n");
 }
 
 #[tokio::test]
@@ -80,16 +92,7 @@ async fn nodes_are_believed_by_the_names_in_the_list() {
     let pair = Pair::new(&["cache-0.mycluster.example", "127.0.0.1"]);
     let daemon = pair.start(&server, ",discovery");
     let tls = ClientTls::builder().roots(pair.cert()).build().unwrap();
-    let tell = async |version: u64, name: &str| {
-        let payload = format!("{version}\n{name}|127.0.0.1|{}\n", daemon.port().unwrap());
-        let set = format!("config set cluster 0 {}\r\n{payload}\r\n", payload.len());
-        let plain = Stream::connect(&address(&daemon).parse().unwrap()).await.unwrap();
-        let mut stream = tls.connect(plain, "127.0.0.1").await.unwrap();
-        stream.write_all(set.as_bytes()).await.unwrap();
-        let mut answer = [0; 8];
-        assert_eq!(stream.read(&mut answer).await.unwrap(), 8);
-        assert_eq!(&answer, b"STORED\r\n");
-    };
+    let tell = async |version, name| set_list(&daemon, &tls, version, name).await;
     let discover = async || {
         let cluster = AutoDiscovery::at(&address(&daemon)).unwrap();
         patient().tls(tls.clone()).auto_discover(cluster).await
