@@ -25,7 +25,10 @@ pub(crate) struct Call {
 }
 
 /// Where an answer goes. The other end is gone if the call was dropped.
-pub(crate) type Answer = oneshot::Sender<Result<Reply, Error>>;
+pub(crate) type Answer = oneshot::Sender<Answered>;
+
+/// What comes of a call.
+pub(crate) type Answered = Result<Reply, Error>;
 
 /// A command that owns what it is made of. Exptimes are those of the wire.
 #[derive(Debug)]

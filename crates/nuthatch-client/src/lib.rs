@@ -21,6 +21,7 @@ mod meta;
 mod node;
 mod options;
 pub mod route;
+mod seat;
 mod span;
 mod time;
 mod url;

@@ -21,8 +21,9 @@
 //! a server which stops reading until its answers are taken goes on. What was sent on a connection
 //! that ends fails with it, and the connection is never used again, however little of an answer
 //! had been read; what was not sent waits for the next one.
+//!
+//! A call that is alone does without queue and task; see [`crate::seat`].
 
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use backon::BackoffBuilder;
 use nuthatch_transport::Stream;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -40,6 +42,7 @@ use crate::event::{Event, Events};
 use crate::health::{Health, millis};
 use crate::node::NodeOptions;
 use crate::options::Ejection;
+use crate::seat::{Alarm, NO_TURN, Seat, Serving};
 use crate::wire::Wire;
 
 /// No call is encoded while more than this waits to be written, in bytes. It is some 20,000 small
@@ -62,7 +65,11 @@ pub(crate) struct Link {
 pub(crate) struct LinkState {
     phase: watch::Sender<Phase>,
     /// How many calls were on their way when the task last rested. Relaxed: it is only a count.
-    n_in_flight: AtomicUsize,
+    pub(crate) n_in_flight: AtomicUsize,
+    health: Arc<Health>,
+    pub(crate) seat: Mutex<Seat>,
+    /// Whose turn it is to go on with the connection. Written under the seat's lock.
+    pub(crate) turn: AtomicU64,
     /// How many calls in a row were not answered in time. Relaxed: it is only a count.
     n_timeouts: AtomicU32,
     timeouts_max: u32,
@@ -114,6 +121,12 @@ impl LinkState {
         }
     }
 
+    /// The server has answered.
+    pub(crate) fn answered(&self) {
+        self.n_timeouts.store(0, Ordering::Relaxed);
+        self.health.answered();
+    }
+
     /// The address is another one.
     pub(crate) fn renew(&self) {
         self.renew.notify_one();
@@ -134,6 +147,9 @@ impl Link {
         let state = Arc::new(LinkState {
             phase: watch::Sender::new(Phase::Connecting),
             n_in_flight: AtomicUsize::new(0),
+            health: Arc::clone(&health),
+            seat: Mutex::default(),
+            turn: AtomicU64::new(NO_TURN),
             n_timeouts: AtomicU32::new(0),
             timeouts_max: ejection.timeouts.max(1),
             row_began_ms: AtomicU64::new(0),
@@ -145,6 +161,7 @@ impl Link {
         let task = Task {
             calls: queue,
             n_in_flight_max: queue_len,
+            timeout,
             dialer,
             health,
             node,
@@ -172,6 +189,8 @@ struct Task {
     calls: mpsc::Receiver<Call>,
     /// As many as there are places in the queue.
     n_in_flight_max: usize,
+    /// What a call's time limit is usually.
+    timeout: Duration,
     dialer: Arc<Dialer>,
     health: Arc<Health>,
     node: Arc<str>,
@@ -194,16 +213,6 @@ impl From<Cause> for End {
     fn from(cause: Cause) -> Self {
         Self::Broken(cause)
     }
-}
-
-/// A connection that is being served.
-struct Serving {
-    stream: Stream,
-    wire: Wire,
-    /// Whether the server has answered anything since it was made.
-    is_proven: bool,
-    /// No more calls are taken; it ends when those under way are answered.
-    is_ending: bool,
 }
 
 impl Task {
@@ -302,9 +311,12 @@ impl Task {
         self.events.send(Event::Connected { node: Arc::clone(&self.node) });
         self.state.phase.send_replace(Phase::Up);
         let state = Arc::clone(&self.state);
-        let mut serving = Serving { stream, wire, is_proven: false, is_ending: false };
+        state.seat.lock().serving = Some(Serving::new(stream, wire));
+        // Also where the task ends with its runtime: callers are not to wait for what nobody reads.
+        let seated = Seated(&state);
+        let mut alarm = Alarm::new(self.timeout);
         let end = loop {
-            let poll = std::future::poll_fn(|cx| match self.poll(&mut serving, cx) {
+            let poll = std::future::poll_fn(|cx| match self.poll(&mut alarm, cx) {
                 Ok(pending) => pending,
                 Err(end) => Poll::Ready(end),
             });
@@ -318,9 +330,15 @@ impl Task {
                         break End::Broken(Cause::Silent { n });
                     }
                 }
-                () = state.renew.notified() => serving.is_ending = true,
+                () = state.renew.notified() => {
+                    if let Some(serving) = &mut state.seat.lock().serving {
+                        serving.is_ending = true;
+                    }
+                }
             }
         };
+        let serving = state.vacate();
+        drop(seated);
         let cause = match end {
             // Without a handle there is nobody to be told.
             End::Unused => return Ok(()),
@@ -330,8 +348,9 @@ impl Task {
         // Whoever does not answer at all is out at once.
         let is_silent = matches!(cause, Cause::Silent { .. });
         self.health.failed(if is_silent { self.ejection.failures.max(1) } else { 1 });
-        let error = self.close(serving.wire, cause);
-        if serving.is_proven && !is_silent {
+        let is_proven = serving.as_ref().is_some_and(|serving| serving.is_proven);
+        let error = self.close(serving.map(|serving| serving.wire), cause);
+        if is_proven && !is_silent {
             self.state.phase.send_replace(Phase::Connecting);
             self.events.send(Event::Failed { node: Arc::clone(&self.node), error });
             return Err(None);
@@ -340,15 +359,29 @@ impl Task {
     }
 
     /// Goes on as far as it goes: `Pending` is the only success.
-    fn poll(&mut self, serving: &mut Serving, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+    fn poll(&mut self, alarm: &mut Alarm, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+        let state = &*self.state;
+        let mut seat = state.seat.lock();
+        let seat = &mut *seat;
+        state.take_turn(seat, cx);
+        if let Some(cause) = seat.fault.take() {
+            return Err(cause.into());
+        }
+        alarm.poll(seat, cx);
+        let Some(serving) = &mut seat.serving else { unreachable!("only the task takes it away") };
+        let takes_calls = |serving: &Serving| {
+            !serving.is_ending
+                && serving.wire.n_pending() < self.n_in_flight_max
+                && serving.wire.transmit().len() <= OUT_BYTES_MAX
+        };
         loop {
             // Everything that is asked goes out in as few writes as the kernel allows.
             let has_all = loop {
-                if !self.takes_calls(serving) {
+                if !takes_calls(serving) {
                     break serving.is_ending;
                 }
                 match self.calls.poll_recv(cx) {
-                    Poll::Ready(Some(call)) => serving.wire.send(call)?,
+                    Poll::Ready(Some(call)) => serving.send(call)?,
                     Poll::Ready(None) => return Err(End::Unused),
                     Poll::Pending => break true,
                 }
@@ -356,49 +389,23 @@ impl Task {
             if serving.is_ending && serving.wire.n_pending() == 0 {
                 return Err(End::Elsewhere);
             }
-            if let Err(error) = serving.write(cx) {
-                // What the server said before it went is still an answer.
-                while self.read(serving, cx)?.is_ready() {}
-                return Err(End::Broken(error.into()));
-            }
-            if self.read(serving, cx)?.is_ready() {
+            serving.write_or_hear(cx, state)?;
+            if serving.read(cx, state)?.is_ready() {
                 continue;
             }
             // Writing may have made room.
-            if has_all || !self.takes_calls(serving) {
-                self.state.n_in_flight.store(serving.wire.n_pending(), Ordering::Relaxed);
+            if has_all || !takes_calls(serving) {
+                state.n_in_flight.store(serving.wire.n_pending(), Ordering::Relaxed);
                 return Ok(Poll::Pending);
             }
         }
     }
 
-    fn takes_calls(&self, serving: &Serving) -> bool {
-        !serving.is_ending
-            && serving.wire.n_pending() < self.n_in_flight_max
-            && serving.wire.transmit().len() <= OUT_BYTES_MAX
-    }
-
-    /// Reads once and hands out the answers that are whole.
-    fn read(&self, serving: &mut Serving, cx: &mut Context<'_>) -> Result<Poll<()>, Cause> {
-        let Serving { stream, wire, is_proven, .. } = serving;
-        match stream.poll_read(cx, wire.recv_space())? {
-            Poll::Ready(0) => return Err(Cause::End),
-            Poll::Ready(n) => wire.received(n),
-            Poll::Pending => return Ok(Poll::Pending),
-        }
-        if wire.hear()? > 0 {
-            *is_proven = true;
-            self.state.n_timeouts.store(0, Ordering::Relaxed);
-            self.health.answered();
-        }
-        Ok(Poll::Ready(()))
-    }
-
     /// Tells all whose calls were sent that the connection has ended.
-    fn close(&self, wire: Wire, cause: Cause) -> Error {
+    fn close(&self, wire: Option<Wire>, cause: Cause) -> Error {
         let cause = Arc::new(cause);
         let is_answer = !matches!(*cause, Cause::End | Cause::Io(_) | Cause::Silent { .. });
-        for (n, waiter) in wire.into_waiters().enumerate() {
+        for (n, waiter) in wire.into_iter().flat_map(Wire::into_waiters).enumerate() {
             // A bad answer is the one to the first call that was not answered.
             let is_culprit = is_answer && n == 0;
             let error =
@@ -409,19 +416,11 @@ impl Task {
     }
 }
 
-impl Serving {
-    /// Writes until there is nothing to write or the socket takes no more.
-    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while !self.wire.transmit().is_empty() {
-            let bytes = [IoSlice::new(self.wire.transmit())];
-            match self.stream.poll_write(cx, &bytes)? {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(n) => self.wire.sent(n),
-                Poll::Pending => break,
-            }
-        }
-        // Over TLS something may wait for the kernel to take it; then this wakes the task.
-        let _ = self.stream.poll_flush(cx)?;
-        Ok(())
+/// Gives the connection up when it goes.
+struct Seated<'a>(&'a LinkState);
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        drop(self.0.vacate());
     }
 }

@@ -1,20 +1,24 @@
 //! One node of the cluster: its links, and how calls go over them.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::time;
 
-use crate::call::{Ask, Call, Reply};
+use crate::call::{Answered, Ask, Call, Reply};
 use crate::dial::{DialOptions, Dialer, Target};
 use crate::error::{Cause, Error, Kind, Stage};
 use crate::event::{Events, NodeStatus};
 use crate::health::Health;
 use crate::link::{Link, LinkState, Phase};
 use crate::options::Ejection;
+use crate::seat::NO_TURN;
 use crate::time::Deadline;
 
 /// How nodes are connected to; the same for all.
@@ -43,8 +47,18 @@ pub(crate) struct Node {
 /// A call in the queue or on its way.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    answer: oneshot::Receiver<Result<Reply, Error>>,
+    answer: oneshot::Receiver<Answered>,
     link: Arc<LinkState>,
+    /// Its turn to go on with the connection, if it has one.
+    turn: u64,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if self.turn != NO_TURN {
+            self.link.leave(self.turn);
+        }
+    }
 }
 
 impl Node {
@@ -92,23 +106,13 @@ impl Node {
         }
     }
 
-    /// Puts a call in a queue, when there is a place.
-    pub(crate) async fn enqueue(&self, ask: &Arc<Ask>) -> Result<Sent, Error> {
-        let link = self.link();
-        let (sender, answer) = oneshot::channel();
-        let call = Call { ask: Arc::clone(ask), answer: sender };
-        match link.calls.send(call).await {
-            Ok(()) => Ok(Sent { answer, link: Arc::clone(&link.state) }),
-            Err(_) => Err(runtime_gone(true).at(&self.name)),
-        }
-    }
-
     /// Puts a call in a queue and waits for its answer, until a moment has come.
     pub(crate) async fn call(&self, ask: &Arc<Ask>, deadline: Deadline) -> Result<Reply, Error> {
         let sent = self.enqueue_until(ask, deadline).await?;
         self.answer_until(sent, deadline).await
     }
 
+    /// Sends a call that is alone with a connection; puts others in a queue, when there is a place.
     pub(crate) async fn enqueue_until(
         &self,
         ask: &Arc<Ask>,
@@ -118,24 +122,52 @@ impl Node {
         if deadline.is_over() {
             return Err(too_late());
         }
-        match time::timeout_at(deadline.at, self.enqueue(ask)).await {
-            Ok(sent) => sent,
+        let link = self.link();
+        let (sender, answer) = oneshot::channel();
+        let mut sent = Sent { answer, link: Arc::clone(&link.state), turn: NO_TURN };
+        let mut call = Some(Call { ask: Arc::clone(ask), answer: sender });
+        if link.n_queued() == 0 {
+            let begin = |cx: &mut Context<'_>| {
+                match call.take().map(|call| link.state.begin(call, deadline.at, cx)) {
+                    Some(Ok(turn)) => sent.turn = turn,
+                    Some(Err(back)) => call = Some(back),
+                    None => {}
+                }
+                Poll::Ready(())
+            };
+            poll_fn(begin).await;
+        }
+        let Some(call) = call else { return Ok(sent) };
+        let call = match link.calls.try_send(call) {
+            Ok(()) => return Ok(sent),
+            Err(TrySendError::Closed(_)) => return Err(runtime_gone(true).at(&self.name)),
+            Err(TrySendError::Full(call)) => call,
+        };
+        match time::timeout_at(deadline.at, link.calls.send(call)).await {
+            Ok(Ok(())) => Ok(sent),
+            Ok(Err(_)) => Err(runtime_gone(true).at(&self.name)),
             Err(_) => Err(too_late()),
         }
     }
 
     pub(crate) async fn answer_until(
         &self,
-        sent: Sent,
+        mut sent: Sent,
         deadline: Deadline,
     ) -> Result<Reply, Error> {
-        let Sent { answer, link } = sent;
-        match time::timeout_at(deadline.at, answer).await {
+        if sent.turn != NO_TURN {
+            let Sent { answer, link, turn } = &mut sent;
+            if let Some(answered) = poll_fn(|cx| link.poll_turn(*turn, answer, cx)).await {
+                *turn = NO_TURN;
+                return answered.map_err(|error| error.at(&self.name));
+            }
+        }
+        match time::timeout_at(deadline.at, &mut sent.answer).await {
             Ok(Ok(answer)) => answer.map_err(|error| error.at(&self.name)),
             // The task tells everybody before it ends, unless it was ended with its runtime.
             Ok(Err(_)) => Err(runtime_gone(false).at(&self.name)),
             Err(_) => {
-                link.timed_out(deadline.is_short);
+                sent.link.timed_out(deadline.is_short);
                 Err(Error::from(Kind::Timeout(Stage::Answer)).at(&self.name))
             }
         }

@@ -1,6 +1,7 @@
 //! The client as its users have it: over sockets, against servers that behave and servers that do
 //! not.
 
+mod alone;
 mod calls;
 mod cancel;
 mod cluster;
