@@ -242,7 +242,7 @@ impl Builder {
     /// | `endpoint_only` | | [`AutoDiscovery::endpoint_only`] |
     /// | `by_name` | | [`AutoDiscovery::by_name`], for any list that has names |
     /// | `discovery_dns` | `127.0.0.1:8600,…` (port 53 where none is given) | the DNS servers, in place of those of `/etc/resolv.conf` |
-    /// | `discovery_login` | `user:password` | who asks etcd |
+    /// | `discovery_login` | a file whose first line is `user:password` | who asks etcd |
     /// | `discovery_ca` | a file of PEM | who may sign etcd's certificate; without it the machine's roots |
     /// | `discovery_cert` | `chain.pem,key.pem`, or one file with both | what etcd is shown |
     /// | `ca` | a file of PEM | [`ClientTlsBuilder::roots`] |
@@ -254,7 +254,8 @@ impl Builder {
     ///
     /// Those without a value may have `true` (`yes`, `1`) or `false` (`no`, `0`). What is special in
     /// user, password, path or values is escaped with per cent signs. What is unknown, means nothing
-    /// or would have no effect is refused. Files that are named are read on the spot.
+    /// or would have no effect is refused. Files that are named are read on the spot, and those for
+    /// etcd again whenever it is connected to anew.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), nuthatch_client::Error> {

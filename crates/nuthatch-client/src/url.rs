@@ -222,11 +222,10 @@ impl Settings {
             }
             "discovery_login" => {
                 self.from.only(name, &[Way::Etcd, Way::EtcdTls], "memcached+etcd://")?;
-                // What was written instead may be the password alone: it is not repeated.
-                let (user, password) = value
-                    .split_once(':')
-                    .ok_or_else(|| bad(format!("{name} is no user:password")))?;
-                access.login(user, password)
+                // It is not repeated: who takes it for the login itself has written a password.
+                let why = |error| bad(format!("{name} is no file that can be read: {error}"));
+                std::fs::File::open(value).map_err(why)?;
+                access.login_file(value)
             }
             "discovery_ca" => {
                 self.from.only(name, &[Way::EtcdTls], "memcached+etcds://")?;
@@ -411,8 +410,9 @@ mod tests {
                 ]),
             ),
             (
-                "memcached+etcd://a/x?discovery_login=sammy:p%26w:1&by_name",
-                Access::default().login("sammy", "p&w:1"),
+                // Any file that can be read.
+                "memcached+etcd://a/x?discovery_login=Cargo.toml&by_name",
+                Access::default().login_file("Cargo.toml"),
             ),
             (
                 "memcached+etcds://a/x?discovery_ca=/ca&discovery_cert=/chain,/key",
@@ -503,8 +503,8 @@ mod tests {
         refused("memcached+srv://a?discovery_login=u:p", "discovery_login is for");
         refused("memcached+etcd://a?discovery_ca=/x", "discovery_ca is for memcached+etcds://");
         refused("memcached+etcd://a?discovery_cert=/x", "discovery_cert is for");
-        refused("memcached+etcd://a?discovery_login=secret", "discovery_login is no user:password");
-        let url = "memcached+etcd://a?discovery_login=secret";
+        refused("memcached+etcd://a?discovery_login=u:secret", "discovery_login is no file");
+        let url = "memcached+etcd://a?discovery_login=u:secret";
         let error = crate::Error::from(read(url, Builder::default()).unwrap_err());
         assert!(!error.to_string().contains("secret"), "{error}");
     }

@@ -131,7 +131,7 @@ async fn etcd_is_asked_with_a_login_over_tls() {
         );
         etcdctl(&["put", &format!("/{prefix}/nodes/0"), &node]);
     }
-    etcdctl(&["user", "add", "root:S3cret&Pw"]);
+    etcdctl(&["user", "add", "root:S3cretPw"]);
     etcdctl(&["user", "grant-role", "root", "root"]);
     etcdctl(&["auth", "enable"]);
 
@@ -139,7 +139,12 @@ async fn etcd_is_asked_with_a_login_over_tls() {
         let port = etcd.port();
         Client::connect(&format!("{scheme}://127.0.0.1:{port}/{place}?{settings}")).await
     };
-    let login = "&discovery_login=root:S3cret%26Pw";
+    let login_as = |file: &str, password: &str| {
+        let file = etcd.folder().join(file);
+        std::fs::write(&file, format!("root:{password}\n")).unwrap();
+        format!("&discovery_login={}", file.display())
+    };
+    let login = login_as("good", "S3cretPw");
     let ca = format!("&discovery_ca={cert}");
     let client = connect("memcached+etcds", "plain", &format!("{PATIENT}{login}{ca}")).await;
     let client = client.unwrap();
@@ -156,7 +161,7 @@ async fn etcd_is_asked_with_a_login_over_tls() {
         // Whom nobody vouches for; who is nobody; who is somebody else.
         (format!("{brief}{login}"), "certificate"),
         (format!("{brief}{ca}"), ""),
-        (format!("{brief}{ca}&discovery_login=root:wrongPw"), ""),
+        (format!("{brief}{ca}{}", login_as("bad", "wrongPw")), ""),
     ] {
         let error = connect("memcached+etcds", "plain", &settings).await.unwrap_err();
         assert!(error.is_discovery() && error.to_string().contains(why), "{settings}: {error}");
