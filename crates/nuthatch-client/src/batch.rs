@@ -168,10 +168,10 @@ impl Shared {
         let mut left: Vec<usize> = (0..n).collect();
         let mut pauses = None;
         let mut n_retries = 0;
+        let begun = Instant::now();
         while !left.is_empty() {
             let loads = deal(self.shares(left, &key));
             left = Vec::new();
-            let begun = Instant::now();
             let parts = loads.iter().map(|load| {
                 let span = span::part(&load.node);
                 load.ask(deadline).instrument(span)
@@ -185,12 +185,12 @@ impl Shared {
                         self.budget.deposit();
                     }
                     let error = reply.as_ref().err();
-                    self.report(&part.ask, Some(&load.node), Some(begun), n_retries, error);
                     let is_retried = pause.is_some()
                         && error.is_some_and(|error| self.may_retry(error, &part.ask, n_retries));
                     if is_retried {
                         left.extend(&part.places);
                     } else {
+                        self.report(&part.ask, Some(&load.node), Some(begun), n_retries, error);
                         settle(&part.places, self.forgive(&part.ask, reply));
                     }
                 }

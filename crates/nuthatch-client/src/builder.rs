@@ -446,6 +446,11 @@ impl fmt::Debug for Builder {
 /// Reads `host[:port[:weight]]` or the path of a socket.
 pub(crate) fn spec(text: &str) -> Result<Spec, Error> {
     let text = text.trim();
+    let is_path = text.starts_with('/') || text.starts_with("unix:");
+    if !is_path && text.contains('@') {
+        // What stands before it is not for errors to show.
+        return Err(Kind::Url("user and password need memcached:// before them".to_owned()).into());
+    }
     let (place, weight) = split_weight(text)?;
     let address: ConnectAddr = place.parse().map_err(Kind::Address)?;
     let node = match &address {

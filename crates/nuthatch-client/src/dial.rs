@@ -90,15 +90,14 @@ impl Dialer {
     /// Makes a connection. `is_probe` says that the server has to answer something before it is
     /// believed to be there; else a connection that needs no greeting is good as it is.
     pub(crate) async fn dial(&self, is_probe: bool) -> Result<(Stream, Wire), Error> {
-        match time::timeout(self.options.connect_timeout, self.make(is_probe)).await {
-            Ok(Ok(made)) => Ok(made),
-            Ok(Err(error)) => {
-                // The server may be another one, or another version, the next time.
-                *self.dialect.lock() = None;
-                Err(error)
-            }
-            Err(_) => Err(Kind::Timeout(Stage::Connect).into()),
+        let made = time::timeout(self.options.connect_timeout, self.make(is_probe)).await;
+        let made = made.unwrap_or_else(|_| Err(Kind::Timeout(Stage::Connect).into()));
+        if made.is_err() {
+            // The server may be another one, or another version, the next time. One that is silent
+            // may not understand what it is told, and wait for the end of it.
+            *self.dialect.lock() = None;
         }
+        made
     }
 
     async fn make(&self, is_probe: bool) -> Result<(Stream, Wire), Error> {

@@ -265,7 +265,8 @@ impl Error {
     }
 
     pub(crate) fn unexpected(line: &[u8]) -> Self {
-        Kind::Unexpected { line: line.escape_ascii().to_string() }.into()
+        let shown = &line[..line.len().min(SHOWN_LEN_MAX)];
+        Kind::Unexpected { line: shown.escape_ascii().to_string() }.into()
     }
 
     /// Says whose failure it is.
@@ -365,6 +366,9 @@ impl std::error::Error for Error {
         }
     }
 }
+
+/// How much of an answer that means nothing is shown, in bytes: it may be a value.
+const SHOWN_LEN_MAX: usize = 80;
 
 #[cfg(test)]
 mod tests {

@@ -32,7 +32,7 @@ use std::time::Duration;
 use backon::BackoffBuilder;
 use nuthatch_transport::Stream;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::call::Call;
@@ -58,6 +58,8 @@ const PATIENCE_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Link {
     pub(crate) calls: mpsc::Sender<Call>,
     pub(crate) state: Arc<LinkState>,
+    /// Its end tells the task that nobody will call any more.
+    _is_held: oneshot::Sender<()>,
 }
 
 /// What both ends of the queue know.
@@ -144,6 +146,7 @@ impl Link {
     ) -> Self {
         let &NodeOptions { ejection, queue_len, timeout, .. } = options;
         let (calls, queue) = mpsc::channel(queue_len);
+        let (is_held, is_left) = oneshot::channel();
         let state = Arc::new(LinkState {
             phase: watch::Sender::new(Phase::Connecting),
             n_in_flight: AtomicUsize::new(0),
@@ -160,6 +163,7 @@ impl Link {
         });
         let task = Task {
             calls: queue,
+            is_left,
             n_in_flight_max: queue_len,
             timeout,
             dialer,
@@ -170,7 +174,7 @@ impl Link {
             state: Arc::clone(&state),
         };
         tokio::spawn(task.run());
-        Self { calls, state }
+        Self { calls, state, _is_held: is_held }
     }
 
     /// How many calls wait to be sent.
@@ -187,6 +191,8 @@ impl Link {
 /// The connection's end of the queue.
 struct Task {
     calls: mpsc::Receiver<Call>,
+    /// Nothing is ever sent over it.
+    is_left: oneshot::Receiver<()>,
     /// As many as there are places in the queue.
     n_in_flight_max: usize,
     /// What a call's time limit is usually.
@@ -275,7 +281,11 @@ impl Task {
         let dialer = Arc::clone(&self.dialer);
         let dial = dialer.dial(is_probe);
         match failure {
-            None => Some(dial.await.map_err(|error| error.at(&self.node))),
+            None => tokio::select! {
+                biased;
+                dialled = dial => Some(dialled.map_err(|error| error.at(&self.node))),
+                _ = &mut self.is_left => None,
+            },
             Some(failure) => {
                 let dialled = self.refuse_until(dial, failure).await?;
                 Some(dialled.map_err(|error| error.at(&self.node)))

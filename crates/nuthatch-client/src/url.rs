@@ -59,7 +59,10 @@ pub(crate) fn read(text: &str, builder: Builder) -> Result<(Builder, Nodes), Kin
     };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
-        settings.set(&decoded(name)?, &decoded(value)?)?;
+        let set = settings.set(&decoded(name)?, &decoded(value)?);
+        // What is taken for a setting may be the rest of a password, which no error is to show.
+        let is_cut = login.is_none() && query.contains('@');
+        set.map_err(|error| if is_cut { bad("a ? in user or password is %3F") } else { error })?;
     }
     let Settings { mut builder, tls, has_tls, mechanisms, poll, .. } = settings;
     if let Some(tls) = tls

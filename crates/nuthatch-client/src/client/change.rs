@@ -155,7 +155,9 @@ impl Client {
         ttl: Ttl,
     ) -> Result<u64, Error> {
         let from = Some((initial, clock::exptime(ttl)));
-        match self.count(direction, key, delta, from).await {
+        // All that it takes ends when one call would.
+        let within = self.at_once();
+        match within.count(direction, key, delta, from).await {
             Ok(Some(number)) => return Ok(number),
             // Only where a failure is taken for a miss.
             Ok(None) => return Ok(initial),
@@ -164,11 +166,11 @@ impl Client {
         }
         // An item that goes each time between being there and being counted is not waited for.
         for _ in 0..ADD_ATTEMPTS {
-            if let Some(number) = self.count(direction, key, delta, None).await? {
+            if let Some(number) = within.count(direction, key, delta, None).await? {
                 return Ok(number);
             }
             let options = StoreOptions::new().ttl(ttl);
-            if self.add(key, initial.to_string(), options).await? == Stored::Stored {
+            if within.add(key, initial.to_string(), options).await? == Stored::Stored {
                 return Ok(initial);
             }
         }

@@ -144,6 +144,12 @@ impl Client {
         self.time.deadline(self.shared.settings.timeout)
     }
 
+    /// A handle for several calls that take no longer than one.
+    fn at_once(&self) -> Self {
+        let time = TimeLimit::Until(self.deadline().at);
+        Self { shared: Arc::clone(&self.shared), time }
+    }
+
     pub(crate) fn check_value(&self, len: usize) -> Result<(), Error> {
         let limit = self.shared.settings.value_bytes_max;
         if len > limit { Err(Kind::ValueTooLarge { len, limit }.into()) } else { Ok(()) }

@@ -199,10 +199,17 @@ impl NodeClient {
     /// # Errors
     ///
     /// [`Error::is_key`] for a control byte in the line, [`Error::is_unexpected`] for another
-    /// answer, [`Error::is_unsupported`] in the binary protocol.
+    /// answer, [`Error::is_unsupported`] in the binary protocol and for commands that are known to
+    /// be answered by none or by several lines, or to have data behind them: they are not sent.
     pub async fn command(&self, line: &str) -> Result<(), Error> {
         if let Some(at) = line.bytes().position(|byte| byte < b' ' || byte == 0x7f) {
             return Err(KeyError::Forbidden { at }.into());
+        }
+        let mut words = line.split(' ').filter(|word| !word.is_empty());
+        let Some(verb) = words.next() else { return Err(KeyError::Empty.into()) };
+        let is_dump = verb == "lru_crawler" && words.clone().next().is_some_and(is_dump);
+        if NOT_ONE_LINE.contains(&verb) || is_dump || words.next_back() == Some("noreply") {
+            return Err(Kind::Unsupported("form of this as one line that is answered").into());
         }
         self.done(Ask::Line(line.to_owned())).await
     }
@@ -236,6 +243,17 @@ impl NodeClient {
         self.shared.report(&ask, Some(&self.node), Some(begun), 0, result.as_ref().err());
         result
     }
+}
+
+/// Commands whose answers would be taken for those to the calls that follow.
+const NOT_ONE_LINE: [&str; 22] = [
+    "get", "gets", "gat", "gats", "set", "add", "replace", "append", "prepend", "cas", "mg", "ms",
+    "md", "ma", "mn", "me", "stats", "config", "watch", "quit", "shutdown", "auth",
+];
+
+/// Whether a word of `lru_crawler` asks for a list of items.
+fn is_dump(word: &str) -> bool {
+    word == "metadump" || word == "mgdump"
 }
 
 impl fmt::Debug for NodeClient {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nuthatch_proto::client::{BinaryCommand, BinaryConnection, Limits, Response};
-use nuthatch_types::Key;
+use nuthatch_types::{Cas, Key};
 
 use super::waiter::{Parts, deliver};
 use super::{Slot, Waiter};
@@ -27,6 +27,10 @@ impl BinaryWire {
         match ask {
             Ask::Meta(_) | Ask::MetaDebug(_) => Err(Kind::Unsupported("meta commands").into()),
             Ask::Line(_) => Err(Kind::Unsupported("such command").into()),
+            // In a frame it is no condition.
+            Ask::Store(Store { cas: Some(Cas(0)), .. }) | Ask::Delete { cas: Some(Cas(0)), .. } => {
+                Err(Kind::Unsupported("CAS number 0").into())
+            }
             _ => Ok(()),
         }
     }

@@ -75,6 +75,8 @@ pub(super) fn deliver(
             return Ok(true);
         }
         (Tag::Done(Slot::Whole(waiter)), _) => {
+            // A batch whose end was refused has parts too, and they are nobody else's.
+            *parts = Parts::default();
             waiter.finish(response)?;
             return Ok(true);
         }
@@ -132,8 +134,10 @@ impl Waiter {
                     found.items[at] = Some(Item::new(data, flags, cas));
                 }
             }
-            (Partial::Stats(stats), _, Response::Stat { name, value }) => stats.push(name, value),
-            (Partial::Stats(stats), _, Response::Line(line)) => stats.push_line(line),
+            (Partial::Stats(stats), _, Response::Stat { name, value }) => {
+                stats.push(name, value, !is_gone)?;
+            }
+            (Partial::Stats(stats), _, Response::Line(line)) => stats.push_line(line, !is_gone)?,
             (partial, Ask::Config(_), Response::Config { data, .. }) => {
                 *partial = Partial::Config(Bytes::copy_from_slice(data));
             }

@@ -11,6 +11,7 @@ mod dialects;
 mod end;
 mod failure;
 mod foreign;
+mod hostile;
 mod limits;
 mod neighbours;
 mod real;
