@@ -18,6 +18,8 @@ mod spec;
 #[cfg(feature = "dns")]
 pub use dns::Dns;
 pub use error::SourceError;
+#[cfg(all(feature = "etcd", fuzzing))]
+pub use etcd::hear_etcd;
 #[cfg(feature = "etcd")]
 pub use etcd::{Etcd, EtcdSettings, register};
 pub use fixed::Static;

@@ -264,8 +264,7 @@ impl FromStr for SourceSpec {
             return Ok(Self(Kind::Static(list)));
         }
         if let Some(name) = text.strip_prefix("dnssrv+") {
-            let is_name = !name.is_empty() && !name.contains([':', '/', ' ', ',', '+']);
-            let name = is_name.then(|| name.to_owned());
+            let name = (is_host(name) && !name.contains(':')).then(|| name.to_owned());
             let name = name.ok_or_else(|| wrong("no name of a service, which has no port"))?;
             return Ok(Self(Kind::DnsSrv { name }));
         }
@@ -288,6 +287,9 @@ impl FromStr for SourceSpec {
             None => (rest, String::new()),
         };
         let prefix = if prefix.len() > 1 { prefix } else { ETCD_PREFIX.to_owned() };
+        if prefix.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return Err(wrong("no prefix"));
+        }
         let servers: Option<Vec<_>> =
             servers.split([',', '+']).map(|server| host_port(server, ETCD_PORT)).collect();
         let servers = servers.ok_or_else(|| wrong("no host[:port] of etcd"))?;
@@ -311,8 +313,14 @@ fn host_port(text: &str, default: u16) -> Option<(String, u16)> {
         Some(port) => port.parse().ok().filter(|port| *port != 0)?,
         None => default,
     };
-    let is_host = !host.is_empty() && !host.contains(['/', ' ', '|', ',', '+', '@']);
-    is_host.then(|| (host.to_owned(), port))
+    is_host(host).then(|| (host.to_owned(), port))
+}
+
+/// Whether that can be a name or an address, as far as a list of them, a line of a log and who
+/// looks for passwords are concerned.
+fn is_host(text: &str) -> bool {
+    let is_odd = |c: char| c.is_control() || c.is_whitespace() || "/|,+@".contains(c);
+    !text.is_empty() && !text.contains(is_odd)
 }
 
 impl fmt::Display for SourceSpec {
@@ -385,6 +393,10 @@ mod tests {
             "dns+a:0",
             "dnssrv+",
             "dnssrv+a:1",
+            "dnssrv+a@b",
+            "dnssrv+a\nb",
+            "dns+a\tb",
+            "etcd://a/x\ny",
             "etcd://",
             "etcd://a,/x",
             "etcd://a:x/",

@@ -392,7 +392,7 @@ impl Watch {
 
 /// Bytes that come as they like, and are lines.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     bytes: Vec<u8>,
     /// Where the next line begins, and up to where there is known to be no end of it.
     start: usize,
@@ -404,7 +404,7 @@ impl Lines {
         self.bytes.len() - self.start
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.start);
         self.searched -= self.start;
         self.start = 0;
@@ -416,7 +416,7 @@ impl Lines {
         (self.start, self.searched) = (0, 0);
     }
 
-    fn next(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         let Some(found) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
             self.searched = self.bytes.len();
             return None;

@@ -204,6 +204,41 @@ pub(super) fn base_of(value: &[u8]) -> u64 {
     base.filter(|base| *base <= LARGEST_BASE).unwrap_or(0)
 }
 
+/// Hears answers and what a watch says, a line each, that come in pieces so long; for fuzzing.
+///
+/// # Panics
+///
+/// Where a list cannot be told to clients, or one that is read has a lower version than before.
+#[cfg(fuzzing)]
+pub fn hear_etcd(bytes: &[u8], piece: usize) {
+    let (mut keys, mut lines) = (Keys::new("/p"), super::gateway::Lines::default());
+    let mut told: Option<Members> = None;
+    for bytes in bytes.chunks(piece) {
+        lines.push(bytes);
+        while let Some(line) = lines.next() {
+            let Ok(said) = serde_json::from_slice::<Value>(&line) else { continue };
+            if said["kvs"].is_array() {
+                if keys.read(&said, told.as_ref()).is_err() {
+                    continue;
+                }
+                let before = told.as_ref().map_or(0, Members::version);
+                assert!(keys.list().version() >= before, "versions have gone down");
+            } else if keys.heard(&said).is_err() {
+                continue;
+            }
+            keys.is_other(&said);
+            let list = keys.list();
+            let payload = list.to_config().to_string();
+            if payload.len() <= nuthatch_types::ClusterConfig::LEN_MAX {
+                let read = nuthatch_types::ClusterConfig::parse(payload.as_bytes());
+                let read = read.expect("what is told can be read");
+                assert_eq!(Members::from(&read).len(), list.len());
+            }
+            told = Some(list);
+        }
+    }
+}
+
 /// A member as its key has it.
 pub(super) fn value_of(member: &Member) -> String {
     let node = member.node();

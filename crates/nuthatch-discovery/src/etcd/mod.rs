@@ -38,6 +38,8 @@ use keys::{Keys, Said};
 
 pub(crate) use gateway::Credentials;
 pub use gateway::EtcdSettings;
+#[cfg(fuzzing)]
+pub use keys::hear_etcd;
 pub use register::register;
 
 /// Where members are under the prefix.
