@@ -142,6 +142,22 @@ impl<'a> MetaResponse<'a> {
         number::u32_strict(self.argument(b'f')?).map(ItemFlags)
     }
 
+    /// `k` as it stands on the line, `f` and `c`, all in one look at the line, for whoever gets many
+    /// items with their keys.
+    pub fn item(&self) -> (Option<&'a [u8]>, Option<ItemFlags>, Option<Cas>) {
+        let (mut key, mut flags, mut cas) = (None, None, None);
+        for token in self.tokens() {
+            let argument = &token[1..];
+            match token[0] {
+                b'k' if key.is_none() => key = Some(argument),
+                b'f' if flags.is_none() => flags = number::u32_strict(argument).map(ItemFlags),
+                b'c' if cas.is_none() => cas = number::u64_strict(argument).map(Cas),
+                _ => {}
+            }
+        }
+        (key, flags, cas)
+    }
+
     /// `s`: the value's length in bytes.
     pub fn size(&self) -> Option<usize> {
         usize::try_from(number::u64_strict(self.argument(b's')?)?).ok()

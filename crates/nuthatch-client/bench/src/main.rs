@@ -50,7 +50,7 @@ fn run(words: &[&str]) -> Result<()> {
 }
 
 const HELP: &str = "\
-cargo xtask bench client                   everything, about 40 seconds on a quiet machine
+cargo xtask bench client                   everything, about a minute on a quiet machine
 cargo xtask bench client peers [SERVER]    requests per second of CPU time, beside other clients;
                                            the server is memcached out of PATH, or this program
 cargo xtask bench client count [SERVER]    instructions per request; wants valgrind

@@ -30,7 +30,7 @@ use crate::Result;
 use crate::pick::callgrind;
 use crate::server::{Server, keys};
 
-/// Measures all clients, three times each, in turns; prints the medians.
+/// Measures all clients, five times each, in turns; prints the medians.
 pub(crate) fn run(program: Option<&str>) -> Result<()> {
     let server = Server::start(program.unwrap_or("memcached"))?;
     server.fill()?;
@@ -38,7 +38,7 @@ pub(crate) fn run(program: Option<&str>) -> Result<()> {
     println!("| load | client | requests per CPU second | per second |\n|---|---|--:|--:|");
     for (load, clients) in LOADS {
         let mut rows = vec![Vec::new(); clients.len()];
-        for _ in 0..3 {
+        for _ in 0..N_TURNS {
             for (client, runs) in clients.iter().zip(&mut rows) {
                 let Some(program) = program_of(client, libmemcached.as_deref())? else { continue };
                 let mut command = Command::new(&program[0]);
@@ -330,6 +330,9 @@ const WARM: usize = 20;
 
 /// For instructions.
 const COUNTED_ROUNDS: usize = 1024;
+
+/// How often each is measured.
+const N_TURNS: usize = 5;
 
 /// How long a measurement takes.
 const RUN: Duration = Duration::from_millis(500);

@@ -4,8 +4,9 @@
 /// How much room there is at least in [`Inbox::space`], in bytes.
 const RECV_BYTES: usize = 16 << 10;
 
-/// Buffers that have grown beyond this are given up when they are empty, in bytes.
-const KEPT_BYTES_MAX: usize = 1 << 20;
+/// Buffers that have grown beyond this are given up when they are empty, in bytes: what an idle
+/// connection holds twice at most, after values as most are not.
+const KEPT_BYTES_MAX: usize = 256 << 10;
 
 /// Bytes to be written.
 #[derive(Debug)]
@@ -76,5 +77,26 @@ impl Inbox {
     pub(super) fn received(&mut self, n: usize) {
         debug_assert!(n <= self.bytes.len() - self.end, "no more is received than there was space");
         self.end += n;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_value_leaves_no_large_buffers() {
+        let mut inbox = Inbox::new();
+        let mut outbox = Outbox::new();
+        for _ in 0..6 {
+            let n = inbox.space().len();
+            inbox.received(n);
+            outbox.bytes.extend([0; 64 << 10]);
+        }
+        assert!(inbox.bytes.len() > KEPT_BYTES_MAX);
+        inbox.start = inbox.end;
+        outbox.sent(outbox.bytes.len());
+        assert_eq!(inbox.space().len(), RECV_BYTES);
+        assert!(outbox.bytes.capacity() <= KEPT_BYTES_MAX);
     }
 }
