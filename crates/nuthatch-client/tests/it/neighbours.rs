@@ -1,39 +1,75 @@
-//! Other clients, at work on the same servers: every key lies where our ring says.
+//! Other clients, at work on the same servers: every key lies where our ring says, and each reads what
+//! the other has stored.
 //!
-//! The servers are Debian's memcached, or what the variable `NUTHATCHD` names. Clients that are not
-//! installed are skipped, aloud. How the clients of long ago and of other systems route is in
-//! [`vectors`](crate::vectors).
+//! The servers are Debian's memcached, or the `nuthatchd` that the variable `NUTHATCHD` names; those
+//! tell our client who the others are. Clients that are not installed are skipped, aloud; the variable
+//! `NUTHATCH_JARS` may name those of Java. How the clients of long ago and of other systems route is
+//! in [`vectors`](crate::vectors).
 
+use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nuthatch_client::Client;
 use nuthatch_client::route::{HashKind, Node, Router};
+use nuthatch_client::types::Ttl;
 use nuthatch_testkit::{Daemon, find_program};
 
-/// Stores `key:0` to `key:499` with a client's script and compares where they are.
+use crate::LONG;
+
+/// A client by its interpreter and script, and how it is to route.
+struct Neighbour<'a> {
+    interpreter: &'a str,
+    /// What the interpreter is given before the script.
+    options: &'a [String],
+    script: &'a str,
+    rule: &'a [&'a str],
+}
+
+impl Neighbour<'_> {
+    /// Lets it store `key:0` to `key:499`, or read `ours:0` to `ours:499`; whether it is installed.
+    #[track_caller]
+    fn run(&self, what: &str, servers: &[String]) -> bool {
+        let Some(interpreter) = find_program(self.interpreter) else {
+            eprintln!("skipped: no {} is installed", self.interpreter);
+            return false;
+        };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/routes").join(self.script);
+        let mut command = Command::new(interpreter);
+        command.args(self.options).arg(&script).arg(what).args(self.rule).args(servers);
+        let run = command.output().unwrap();
+        if run.status.code() == Some(77) {
+            eprintln!("skipped: the client of {} is not installed", script.display());
+            return false;
+        }
+        assert!(run.status.success(), "{} {what} {:?}: {run:?}", script.display(), self.rule);
+        true
+    }
+}
+
+/// Compares where a client's keys are with where ours would be, and reads and writes beside it.
 #[track_caller]
-fn check(interpreter: &str, script: &str, rule: &[&str], weights: [u16; 3], router: &Router) {
-    let server = std::env::var_os("NUTHATCHD").map(PathBuf::from);
-    let Some(server) = server.or_else(|| find_program("memcached")) else {
+fn check_with(neighbour: &Neighbour<'_>, weights: [u16; 3], router: &Router) {
+    let ours = env::var_os("NUTHATCHD").map(PathBuf::from);
+    let tells = ours.is_some() && weights == EVEN;
+    let Some(server) = ours.or_else(|| find_program("memcached")) else {
         return eprintln!("skipped: no memcached is installed");
     };
-    let Some(interpreter) = find_program(interpreter) else {
-        return eprintln!("skipped: no {interpreter} is installed");
-    };
-    let daemons = [(); 3].map(|()| Daemon::builder(&server).start().unwrap());
+    let args: &[&str] = if tells { &["-o", "discovery"] } else { &[] };
+    let mut daemons = [(); 3].map(|()| Daemon::builder(&server).args(args).start().unwrap());
+    // The order in which our client has nodes of which it was told; some rules count them.
+    daemons.sort_by_key(Daemon::port);
     let nodes: Vec<_> = daemons
         .iter()
         .zip(weights)
         .map(|(daemon, weight)| Node::new("127.0.0.1", daemon.port().unwrap()).with_weight(weight))
         .collect();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/routes").join(script);
-    let servers = nodes.iter().map(|node| format!("{node}*{}", node.weight()));
-    let run = Command::new(interpreter).arg(&script).args(rule).args(servers).output().unwrap();
-    if run.status.code() == Some(77) {
-        return eprintln!("skipped: the client of {} is not installed", script.display());
+    let servers: Vec<_> = nodes.iter().map(|node| format!("{node}*{}", node.weight())).collect();
+    if !neighbour.run("store", &servers) {
+        return;
     }
-    assert!(run.status.success(), "{} {rule:?}: {run:?}", script.display());
+    let script = neighbour.script;
     let ring = router.ring(&nodes);
     let mut n_keys = 0;
     for (position, daemon) in daemons.iter().enumerate() {
@@ -43,6 +79,37 @@ fn check(interpreter: &str, script: &str, rule: &[&str], weights: [u16; 3], rout
         }
     }
     assert_eq!(n_keys, N_KEYS);
+    let address = if tells { tell(&daemons) } else { servers.join(",").replace('*', ":") };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let builder = Client::builder().timeout(LONG).router(router.clone());
+        let client = builder.connect(&address).await.unwrap();
+        let found = client.get_many((0..N_KEYS).map(|i| format!("key:{i}"))).await.unwrap();
+        assert!(found.iter().all(Option::is_some), "all of {script} by {router} at {address}");
+        let items = (0..N_KEYS).map(|i| (format!("ours:{i}"), "y"));
+        for outcome in client.set_many(items, Ttl::secs(600)).await {
+            outcome.unwrap();
+        }
+    });
+    neighbour.run("read", &servers);
+}
+
+/// Stores the list of nodes at the first of them; where a client is to look for it.
+fn tell(daemons: &[Daemon; 3]) -> String {
+    let nodes =
+        daemons.each_ref().map(|daemon| format!("127.0.0.1|127.0.0.1|{}", daemon.port().unwrap()));
+    let list = format!("1\n{}\n", nodes.join(" "));
+    let mut connection = BufReader::new(daemons[0].connect().unwrap());
+    write!(connection.get_mut(), "config set cluster 0 {}\r\n{list}\r\n", list.len()).unwrap();
+    let mut answer = String::new();
+    connection.read_line(&mut answer).unwrap();
+    assert_eq!(answer, "STORED\r\n");
+    format!("memcached+discover://127.0.0.1:{}/", daemons[0].port().unwrap())
+}
+
+#[track_caller]
+fn check(interpreter: &str, script: &str, rule: &[&str], weights: [u16; 3], router: &Router) {
+    check_with(&Neighbour { interpreter, options: &[], script, rule }, weights, router);
 }
 
 /// Which of the keys a server has.
@@ -96,4 +163,27 @@ fn clients_for_python() {
 fn dalli() {
     check("ruby", "dalli.rb", &[], EVEN, &Router::dalli());
     check("ruby", "dalli.rb", &[], [1, 2, 3], &Router::dalli());
+}
+
+/// The cluster client where the variable names it, and what Debian has.
+#[test]
+fn spymemcached() {
+    const OF_DEBIAN: &str = "/usr/share/java/spymemcached.jar";
+    let check = |jars: &str, rule, router| {
+        let options = ["-cp".to_owned(), jars.to_owned()];
+        let script = "WithSpymemcached.java";
+        let spy = Neighbour { interpreter: "java", options: &options, script, rule: &[rule] };
+        check_with(&spy, EVEN, &router);
+    };
+    if Path::new(OF_DEBIAN).exists() {
+        check(OF_DEBIAN, "modula", Router::modula_spymemcached());
+        check(OF_DEBIAN, "ketama", Router::ketama_spymemcached());
+    } else {
+        eprintln!("skipped: no spymemcached is installed");
+    }
+    let Ok(jars) = env::var("NUTHATCH_JARS") else {
+        return eprintln!("skipped: NUTHATCH_JARS names no cluster client for Java");
+    };
+    check(&jars, "modula", Router::modula_spymemcached());
+    check(&jars, "ketama", Router::ketama_aws());
 }

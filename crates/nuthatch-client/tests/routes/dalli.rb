@@ -1,8 +1,12 @@
-# Stores keys with dalli: host:port*weight of each server.
+# Stores keys with dalli, or reads ours: what to do, then host:port*weight of each server.
 begin
   require 'dalli'
 rescue LoadError
   exit 77
 end
-client = Dalli::Client.new(ARGV.map { |server| server.sub('*', ':') })
-500.times { |i| client.set("key:#{i}", 'x') or exit 1 }
+what, *servers = ARGV
+client = Dalli::Client.new(servers.map { |server| server.sub('*', ':') })
+500.times do |i|
+  done = what == 'read' ? client.get("ours:#{i}") == 'y' : client.set("key:#{i}", 'x')
+  abort "key #{i}" unless done
+end

@@ -1,11 +1,13 @@
-"""Stores keys with a client for Python: which one, then host:port*weight of each server."""
+"""Stores keys with a client for Python, or reads ours: what to do, which one, then host:port*weight of
+each server.
+"""
 
 import asyncio
 import sys
 
-name = sys.argv[1]
-servers = [server.split("*")[0] for server in sys.argv[2:]]
-keys = [f"key:{i}" for i in range(500)]
+reads, name = sys.argv[1] == "read", sys.argv[2]
+servers = [server.split("*")[0] for server in sys.argv[3:]]
+keys = [f"ours:{i}" if reads else f"key:{i}" for i in range(500)]
 
 
 def pymemcache():
@@ -13,7 +15,7 @@ def pymemcache():
 
     client = HashClient(servers)
     for key in keys:
-        assert client.set(key, "x", noreply=False)
+        assert client.get(key) == b"y" if reads else client.set(key, "x", noreply=False)
 
 
 def bmemcached():
@@ -21,7 +23,7 @@ def bmemcached():
 
     client = DistributedClient(servers)
     for key in keys:
-        assert client.set(key, "x")
+        assert client.get(key) in ("y", b"y") if reads else client.set(key, "x")
 
 
 def emcache():
@@ -32,7 +34,10 @@ def emcache():
         hosts = [module.MemcachedHostAddress(host, int(port)) for host, port in pairs]
         client = await module.create_client(hosts)
         for key in keys:
-            await client.set(key.encode(), b"x")
+            if reads:
+                assert (await client.get(key.encode())).value == b"y"
+            else:
+                await client.set(key.encode(), b"x")
         await client.close()
 
     asyncio.run(store())
