@@ -86,6 +86,10 @@ impl LinkState {
         }
         let Some(mut seat) = self.seat.try_lock() else { return Err(call) };
         let seat = &mut *seat;
+        // The task is about to end it: nothing that comes over it is an answer any more.
+        if seat.fault.is_some() {
+            return Err(call);
+        }
         let serving = match &mut seat.serving {
             Some(serving) if serving.is_idle() && serving.was_alone => serving,
             _ => return Err(call),

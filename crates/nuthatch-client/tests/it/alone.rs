@@ -139,3 +139,25 @@ async fn a_connection_that_ends_in_a_turn_fails_its_call() {
     let error = error.unwrap_err();
     assert!(error.is_closed() && error.is_ambiguous(), "{error}");
 }
+
+/// What a server says beyond an answer is no answer to the next call, however soon that comes.
+#[tokio::test]
+async fn what_is_left_of_a_turn_answers_nobody() {
+    for surplus in ["END\r\n", "EN", "\n"] {
+        let (client, mut stream) = mute_after(5, LONG).await;
+        let answering = async {
+            assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+            stream.write_all(format!("END\r\n{surplus}").as_bytes()).await.unwrap();
+            // Only who goes on with this connection comes here.
+            stream.read(&mut [0; 64]).await
+        };
+        let asking = async {
+            assert_eq!(client.get("a").await.unwrap(), None);
+            // No turn of another task is between the two.
+            let next = client.with_timeout(Duration::from_secs(1)).incr("n", 1).await;
+            assert!(next.is_err(), "{surplus:?} answers {next:?}");
+        };
+        let (read, ()) = tokio::join!(answering, asking);
+        assert!(!matches!(read, Ok(1..)), "the next call is not sent over it");
+    }
+}

@@ -267,6 +267,10 @@ impl<T> Connection<T> {
             }
             let input = &self.recv.bytes[self.recv.start..self.recv.end];
             let Some(line_len) = line(input, &mut self.searched, &self.limits)? else {
+                // Nor is half a line for nobody: what is asked next would be answered with it.
+                if !input.is_empty() && self.pending.is_empty() {
+                    return Err(parse::out_of_step(input));
+                }
                 return Ok(None);
             };
             if input.len() < self.need {
