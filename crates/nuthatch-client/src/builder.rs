@@ -299,7 +299,7 @@ impl Builder {
                 Nodes::Source { spec, access, is_by_name } => {
                     let spec: SourceSpec = spec.parse().map_err(Kind::Discovery)?;
                     let source = spec.open(&access).map_err(Kind::Discovery)?;
-                    builder.follow(source, is_by_name).await
+                    builder.follow(|_| source, is_by_name).await
                 }
             };
         }
@@ -332,8 +332,8 @@ impl Builder {
     /// As there.
     pub async fn auto_discover(&self, cluster: AutoDiscovery) -> Result<Client, Error> {
         let is_by_name = cluster.is_by_name();
-        let source = cluster.source(self.node_options());
-        self.follow(Box::new(source), is_by_name).await
+        let options = self.node_options();
+        self.follow(|events| Box::new(cluster.source(options, events)), is_by_name).await
     }
 
     /// Connects to the nodes that a source of another kind tells, and follows it as it changes; see
@@ -361,15 +361,16 @@ impl Builder {
     ///
     /// As there.
     pub async fn discover(&self, source: impl Source + 'static) -> Result<Client, Error> {
-        self.follow(Box::new(source), false).await
+        self.follow(|_| Box::new(source), false).await
     }
 
     pub(crate) async fn follow(
         &self,
-        source: Box<dyn Source>,
+        source: impl FnOnce(&Events) -> Box<dyn Source>,
         is_by_name: bool,
     ) -> Result<Client, Error> {
         let client = self.start();
+        let source = source(&client.shared.events);
         let following = nuthatch_discovery::follow(source, nuthatch_discovery::Limits::default());
         let patience = self.connect_timeout.saturating_mul(DISCOVERY_PATIENCE);
         let members = following.first(patience).await.map_err(Kind::Discovery)?;

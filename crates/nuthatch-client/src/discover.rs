@@ -17,7 +17,9 @@ use std::time::Duration;
 use nuthatch_discovery::{Following, Members, Next, Source, SourceError, State, View};
 use nuthatch_transport::ConnectAddr;
 use nuthatch_types::{ClusterConfig, Key};
-use tokio::time;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{self, Instant};
 
 use crate::call::{Ask, Reply};
 use crate::cluster::{Shared, Spec};
@@ -72,7 +74,8 @@ impl AutoDiscovery {
     }
 
     /// How often to ask; 60 s without this. Each time a random part of up to a tenth is left out,
-    /// so that many clients do not ask at once.
+    /// so that many clients do not ask at once. When a node is ejected it is asked after a second,
+    /// and then in intervals that double until they are as before.
     pub fn poll_every(mut self, time: Duration) -> Self {
         self.poll_every = time.max(POLL_MIN);
         self
@@ -97,8 +100,18 @@ impl AutoDiscovery {
         self.is_by_name
     }
 
-    pub(crate) fn source(self, options: NodeOptions) -> Asking {
-        Asking { settings: self, options, nodes: Vec::new(), n_asked: 0 }
+    /// The events are those of the client that is to follow.
+    pub(crate) fn source(self, options: NodeOptions, events: &Events) -> Asking {
+        let events = events.subscribe();
+        Asking {
+            settings: self,
+            options,
+            events,
+            nodes: Vec::new(),
+            turn: 0,
+            is_told: false,
+            hurry: None,
+        }
     }
 }
 
@@ -108,21 +121,28 @@ pub(crate) struct Asking {
     settings: AutoDiscovery,
     /// As the cluster's own connections, login and TLS included.
     options: NodeOptions,
+    events: broadcast::Receiver<Event>,
     /// The nodes of the last list.
     nodes: Vec<Target>,
-    n_asked: usize,
+    /// Which of them is asked first; modulo their number.
+    turn: usize,
+    /// Whether the last answer was a list. After a failure the next one is wanted as soon as the
+    /// follower asks for it.
+    is_told: bool,
+    /// The next pause, if that is to be shorter than usual.
+    hurry: Option<Duration>,
 }
 
 impl Source for Asking {
     fn next(&mut self) -> Next<'_> {
         Box::pin(async {
-            if self.n_asked > 0 {
-                let part = self.settings.poll_every.mul_f64(fastrand::f64() / 10.0);
-                time::sleep(self.settings.poll_every - part).await;
+            if self.is_told {
+                self.pause().await;
             }
-            let members = self.poll().await?;
-            self.n_asked += 1;
-            Ok(members)
+            let polled = self.poll().await;
+            self.is_told = polled.is_ok();
+            self.turn = self.turn.wrapping_add(1);
+            polled
         })
     }
 
@@ -133,11 +153,37 @@ impl Source for Asking {
 }
 
 impl Asking {
+    /// Waits until it is time to ask again. A node that has failed may have left, which the others
+    /// know at once or when it has not been heard of for a while; until the client knows it too the
+    /// keys of that node are lost.
+    async fn pause(&mut self) {
+        let usual = self.settings.poll_every;
+        let pause = self.hurry.map_or(usual, |pause| pause.min(usual));
+        // Many clients do not ask at once.
+        let jittered = |pause: Duration| pause - pause.mul_f64(fastrand::f64() / 10.0);
+        let mut until = Instant::now() + jittered(pause);
+        self.hurry = self.hurry.map(|pause| pause * 2).filter(|pause| *pause < usual);
+        loop {
+            tokio::select! {
+                () = time::sleep_until(until) => return,
+                event = self.events.recv() => match event {
+                    Ok(Event::Ejected { .. }) => {
+                        until = until.min(Instant::now() + jittered(HURRY.min(usual)));
+                        self.hurry = Some(HURRY * 2).filter(|pause| *pause < usual);
+                    }
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    // The client is gone, and soon so is this.
+                    Err(RecvError::Closed) => return time::sleep_until(until).await,
+                },
+            }
+        }
+    }
+
     /// Asks up to two nodes, and then the endpoints.
     async fn poll(&mut self) -> Result<Members, SourceError> {
         let mut targets = Vec::new();
         if !self.settings.is_endpoint_only && !self.nodes.is_empty() {
-            let first = self.n_asked % self.nodes.len();
+            let first = self.turn % self.nodes.len();
             targets.extend(self.nodes.iter().cycle().skip(first).take(self.nodes.len().min(2)));
         }
         let endpoints: Vec<_> = self.settings.endpoints.iter().cloned().map(Target::of).collect();
@@ -157,8 +203,6 @@ impl Asking {
                 Err(error) => last_error = error,
             }
         }
-        // After a failure the next answer is wanted as soon as the follower asks for it.
-        self.n_asked = 0;
         Err(last_error)
     }
 
@@ -256,6 +300,9 @@ impl fmt::Display for AutoDiscovery {
 
 /// As other clients of these services.
 const POLL_DEFAULT: Duration = Duration::from_secs(60);
+
+/// The pause when a node has been ejected; it doubles until it is what it was.
+const HURRY: Duration = Duration::from_secs(1);
 
 /// Less would be a load on the nodes.
 const POLL_MIN: Duration = Duration::from_millis(100);

@@ -87,6 +87,33 @@ impl Cluster {
     }
 }
 
+/// The usual interval is a minute, and two of the three that could be asked are gone, the one that
+/// was named first among them.
+#[tokio::test]
+async fn a_client_asks_soon_when_nodes_fail_and_whoever_is_left() {
+    let Some(mut cluster) = Cluster::start(3) else { return };
+    cluster.set(1, &[0, 1, 2]);
+    let endpoint = AutoDiscovery::at(&address(&cluster.0[0])).unwrap();
+    let client = patient().auto_discover(endpoint).await.unwrap();
+    cluster.set(2, &[2]);
+    cluster.0.drain(..2);
+    let failing = async {
+        loop {
+            for n in 0..30 {
+                // It is the failures that are wanted.
+                let _ = client.get(format!("{n}")).await;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = version(&client, 2) => {}
+        () = failing => unreachable!("it has no end"),
+    }
+    assert_eq!(client.nodes().len(), 1);
+    client.set("a", "x", Ttl::NEVER).await.unwrap();
+}
+
 async fn version(client: &Client, version: u64) {
     let reached = async {
         while client.status().version != version {
