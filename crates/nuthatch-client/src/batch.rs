@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use nuthatch_proto::client::KeyLine;
-use nuthatch_types::KeyBuf;
+use nuthatch_types::{Key, KeyBuf};
 use tokio::time::{self, Instant};
 use tracing::Instrument;
 
@@ -279,6 +279,23 @@ fn items_of(reply: Result<Reply, Error>, n: usize) -> Result<Vec<Option<Item>>, 
 
 /// Deals keys out to command lines.
 fn lines(keys: &KeyLine, places: Vec<usize>) -> Vec<Vec<usize>> {
+    if keys.is_text() {
+        return short_lines(keys, places);
+    }
+    // Which of these a connection carries it knows itself; those of a kind share their fate.
+    let mut kinds: [Vec<usize>; 3] = Default::default();
+    for at in places {
+        let key = keys.key(at);
+        let kind = match Key::new(key.as_bytes()) {
+            Ok(_) => 0,
+            Err(_) => 1 + usize::from(key.len() > Key::LEN_MAX / 4 * 3),
+        };
+        kinds[kind].push(at);
+    }
+    kinds.into_iter().flat_map(|places| short_lines(keys, places)).collect()
+}
+
+fn short_lines(keys: &KeyLine, places: Vec<usize>) -> Vec<Vec<usize>> {
     if keys.as_bytes().len() <= LINE_KEY_BYTES_MAX {
         return if places.is_empty() { Vec::new() } else { vec![places] };
     }

@@ -401,7 +401,7 @@ impl Builder {
     }
 
     /// A client without a node yet.
-    fn start(&self) -> Client {
+    pub(crate) fn start(&self) -> Client {
         let settings = Settings {
             router: self.router.clone(),
             node: self.node_options(),

@@ -309,4 +309,84 @@ mod tests {
         }
         assert!((100..=111).contains(&n_retries), "{n_retries}");
     }
+
+    /// Lists without end: what was there is gone, and calls go on.
+    #[tokio::test]
+    async fn a_thousand_lists_leave_nothing_behind() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let n_open = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let mut addresses = Vec::new();
+        for _ in 0..3 {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.push(listener.local_addr().unwrap());
+            let n_open = Arc::clone(&n_open);
+            tokio::spawn(async move {
+                loop {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    let n_open = Arc::clone(&n_open);
+                    n_open.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(async move {
+                        let mut asked = [0; 1024];
+                        while let Ok(n @ 1..) = stream.read(&mut asked).await {
+                            let answer: &[u8] = match &asked[..n] {
+                                b"version\r\n" => b"VERSION 1\r\n",
+                                b"mn\r\n" => b"MN\r\n",
+                                asked => {
+                                    &b"EN\r\n".repeat(asked.split(|b| *b == b'\n').count() - 1)
+                                }
+                            };
+                            if stream.write_all(answer).await.is_err() {
+                                break;
+                            }
+                        }
+                        n_open.fetch_sub(1, Ordering::Relaxed);
+                    });
+                }
+            });
+        }
+        let spec = |n: usize, host: &str, weight: u16| {
+            let place: ConnectAddr = addresses[n].to_string().parse().unwrap();
+            let node = route::Node::new(host, addresses[n].port()).with_weight(weight);
+            Spec { node, target: Target::of(place) }
+        };
+        tokio::task::yield_now().await;
+        let runtime = tokio::runtime::Handle::current();
+        let n_before = runtime.metrics().num_alive_tasks();
+        let client = crate::Client::builder().timeout(Duration::from_secs(20)).start();
+        client.shared.apply(0, &[spec(0, "a", 1)]);
+        let calls: Vec<_> = (0..4)
+            .map(|task| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    for n in 0..500 {
+                        client.get(format!("{task}:{n}")).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for n in 1..=1000_usize {
+            let weight = u16::try_from(n % 5 + 1).unwrap();
+            let moved = spec(n % 3, "a", weight);
+            let all = [moved, spec(1, "b", 1), spec(2, &format!("c{}", n % 7), weight)];
+            client.shared.apply(n as u64, &all[..n % 3 + 1]);
+            if n % 4 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for call in calls {
+            call.await.unwrap();
+        }
+        assert_eq!(client.nodes().len(), 1000 % 3 + 1);
+        client.get("a").await.unwrap();
+        drop(client);
+        let until = Instant::now() + Duration::from_secs(10);
+        let is_left =
+            || n_open.load(Ordering::Relaxed) > 0 || runtime.metrics().num_alive_tasks() > n_before;
+        while is_left() {
+            assert!(Instant::now() < until, "{n_open:?} {}", runtime.metrics().num_alive_tasks());
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }

@@ -45,7 +45,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get). If any of the keys cannot be sent, nothing is.
+    /// As [`get`](Self::get); if any of the keys cannot be sent, the call fails.
     pub async fn get_many(
         &self,
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,

@@ -350,3 +350,22 @@ fn a_password_is_in_no_error() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_key_that_cannot_be_carried_fails_alone() {
+    for server in crate::dialects::servers() {
+        let daemon = nuthatch_testkit::Daemon::builder(&server).start().unwrap();
+        for protocol in [Protocol::Meta, Protocol::Text, Protocol::Binary] {
+            let builder = Client::builder().timeout(LONG).protocol(protocol).any_keys();
+            let client = crate::dialects::client_of(&daemon, builder).await;
+            client.set("good", "own", Ttl::NEVER).await.unwrap();
+            let long = format!("a {}", "b".repeat(200));
+            let each = client.get_each(["a b", "good", &long, "none"]).await;
+            let is_key = |at: usize| each[at].as_ref().is_err_and(nuthatch_client::Error::is_key);
+            assert_eq!(is_key(0), protocol == Protocol::Text, "{:?}", each[0]);
+            assert_eq!(is_key(2), protocol != Protocol::Binary, "{:?}", each[2]);
+            assert_eq!(each[1].as_ref().unwrap().as_ref().unwrap().value, "own");
+            assert_eq!(each[3].as_ref().unwrap(), &None);
+        }
+    }
+}
