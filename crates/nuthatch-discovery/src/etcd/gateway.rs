@@ -140,39 +140,18 @@ impl Gateway {
         self.call("/v3/kv/range", &json!({ "key": base64(key) })).await
     }
 
-    /// Writes that there was a change at `revision`, unless somebody has after it.
-    pub(super) async fn mark(
+    /// Writes what is to be added to revisions, if nobody has since that was written at `seen` (0:
+    /// never). Another store, which has come to be behind the same address, is left alone too.
+    pub(super) async fn write_base(
         &mut self,
         prefix: &str,
-        revision: u64,
-        base: u64,
-    ) -> Result<Value, SourceError> {
-        self.note_if(prefix, ("LESS", revision), base).await
-    }
-
-    /// Writes what is to be added to revisions, unless somebody has since `revision`.
-    pub(super) async fn raise(
-        &mut self,
-        prefix: &str,
-        revision: u64,
-        base: u64,
-    ) -> Result<Value, SourceError> {
-        self.note_if(prefix, ("EQUAL", revision), base).await
-    }
-
-    /// Writes what is to be added to revisions, if the one in which that was written last compares
-    /// so with this one.
-    async fn note_if(
-        &mut self,
-        prefix: &str,
-        (result, revision): (&str, u64),
+        seen: u64,
         base: u64,
     ) -> Result<Value, SourceError> {
         let key = base64(format!("{prefix}{VERSION}"));
         let body = json!({
             "compare": [{
-                "key": key, "target": "MOD", "result": result,
-                "mod_revision": revision.to_string(),
+                "key": key, "target": "MOD", "result": "EQUAL", "mod_revision": seen.to_string(),
             }],
             "success": [{ "request_put": { "key": key, "value": base64(base.to_string()) } }],
         });

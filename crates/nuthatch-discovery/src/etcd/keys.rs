@@ -45,9 +45,9 @@ pub(super) enum Said {
     Compacted,
     /// It ends, for this reason.
     Ended(String),
-    /// Keys have changed; watching goes on at `next`. Somebody has left at `left`, and it is not
+    /// Keys have changed; watching goes on at `next`. Perhaps somebody has left, and it is not
     /// written down.
-    Changed { next: u64, left: Option<u64> },
+    Changed { next: u64, has_left: bool },
 }
 
 impl Keys {
@@ -126,8 +126,7 @@ impl Keys {
             }
         }
         self.store.revision = self.store.revision.max(last);
-        let left = (left_at > self.marked).then_some(left_at);
-        Ok(Said::Changed { next: last + 1, left })
+        Ok(Said::Changed { next: last + 1, has_left: left_at > self.marked })
     }
 
     /// Whether who answers is another store than before, or has been set back.
@@ -368,11 +367,11 @@ mod tests {
         check(&keys, "4 a b");
         // A watch that catches up says in each part how far the store is.
         let part = json!({ "header": header(5000), "events": [put(node("c", 6)), gone("a", 7)] });
-        assert_eq!(keys.heard(&part), Ok(Said::Changed { next: 8, left: Some(7) }));
+        assert_eq!(keys.heard(&part), Ok(Said::Changed { next: 8, has_left: true }));
         check(&keys, "7 b c");
         let written = [gone("b", 9), put(pair("/p/version", "0", 9))];
         let part = json!({ "header": header(9), "events": written });
-        assert_eq!(keys.heard(&part), Ok(Said::Changed { next: 10, left: None }));
+        assert_eq!(keys.heard(&part), Ok(Said::Changed { next: 10, has_left: false }));
         check(&keys, "9 c");
     }
 

@@ -135,7 +135,7 @@ impl Etcd {
             && self.marks
         {
             let base = have.saturating_add(UNSEEN);
-            self.gateway.raise(&self.prefix, self.keys.marked(), base).await?;
+            self.gateway.write_base(&self.prefix, self.keys.marked(), base).await?;
             read = self.read().await;
         }
         let (revision, is_lost) = read?;
@@ -143,7 +143,7 @@ impl Etcd {
         self.owed = true;
         if is_lost {
             // So that all who look agree on when.
-            self.mark(revision).await;
+            self.mark().await;
         }
         Ok(())
     }
@@ -155,11 +155,12 @@ impl Etcd {
         self.keys.read(&answer, self.told.as_ref())
     }
 
-    /// Writes down that somebody had left by then. Others try too, and whoever is first writes.
-    /// Who fails will be corrected by the next change; the list is right without.
-    async fn mark(&mut self, revision: u64) {
+    /// Writes down that somebody has left. Others try too, and whoever is first writes. Who fails
+    /// will be corrected by the next change; the list is right without.
+    async fn mark(&mut self) {
         if self.marks {
-            let _ = self.gateway.mark(&self.prefix, revision, self.keys.base()).await;
+            let (seen, base) = (self.keys.marked(), self.keys.base());
+            let _ = self.gateway.write_base(&self.prefix, seen, base).await;
         }
     }
 
@@ -195,12 +196,12 @@ impl Etcd {
                 self.gateway.forget_token();
                 Err(SourceError::Unreachable(format!("the watch has ended: {why}")))
             }
-            Said::Changed { next, left } => {
+            Said::Changed { next, has_left } => {
                 self.is_reread = false;
                 self.next = self.next.max(Some(next));
                 self.owed = true;
-                if let Some(left) = left {
-                    self.mark(left).await;
+                if has_left {
+                    self.mark().await;
                 }
                 Ok(())
             }

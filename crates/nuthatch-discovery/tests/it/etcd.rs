@@ -3,8 +3,8 @@
 use std::{process::Command, time::Duration};
 
 use nuthatch_discovery::{
-    Etcd as Source, EtcdSettings, Following, Limits, Member, Registration, SourceError, State,
-    follow, register,
+    Etcd as Source, EtcdSettings, Following, Limits, Member, Registration, Source as _,
+    SourceError, State, follow, register,
 };
 use nuthatch_testkit::{Etcd, find_program};
 use nuthatch_types::Node;
@@ -173,6 +173,33 @@ fn a_store_that_was_set_back_goes_on_above() {
         let fresh = followed(Source::new(settings(&etcd)));
         agree(&following, &fresh, &[line("a"), line("b")]).await;
         drop((a, b));
+    });
+}
+
+/// Who hears late of a departure does not write what it knows of the old store into the next one.
+#[test]
+fn a_late_departure_leaves_another_store_alone() {
+    let Some(mut etcd) = Etcd::start().unwrap() else { return skip("etcd") };
+    let value = r#"{"host":"a","address":"10.0.0.1","port":11211}"#;
+    if etcdctl(&etcd, &["put", "/test/nodes/a", value]).is_none() {
+        return skip("etcdctl");
+    }
+    run(async move {
+        let mut late = Source::new(settings(&etcd)).marking(true);
+        assert_eq!(shown(&late.next().await.unwrap()), [line("a")]);
+        // It watches, and then stands still.
+        while let Ok(same) = tokio::time::timeout(Duration::from_secs(1), late.next()).await {
+            assert_eq!(shown(&same.unwrap()), [line("a")]);
+        }
+        etcdctl(&etcd, &["del", "/test/nodes/a"]).unwrap();
+        etcd.lose_data().unwrap();
+        etcd.start_again().unwrap();
+        etcdctl(&etcd, &["put", "/test/version", "13172"]).unwrap();
+        assert!(shown(&late.next().await.unwrap()).is_empty(), "the departure is heard of");
+        assert_eq!(
+            etcdctl(&etcd, &["get", "--print-value-only", "/test/version"]).unwrap().trim(),
+            "13172"
+        );
     });
 }
 
