@@ -72,6 +72,9 @@ impl Fields {
 #[tokio::test]
 async fn calls_say_what_they_are_and_whom_they_ask() {
     let spans = Spans::default();
+    // Of a single subscriber `tracing` asks the thread that comes to a span first whether it is
+    // wanted, and remembers the answer; that may be another test's, which has none.
+    let _second = tracing::Dispatch::new(Registry::default());
     let _guard = subscriber::set_default(Registry::default().with(spans.clone()));
     let Some(server) = servers().pop() else { return };
     let mut daemons: Vec<_> = (0..2).map(|_| Daemon::builder(&server).start().unwrap()).collect();
