@@ -43,6 +43,11 @@ pub struct Limits {
     /// has been away for so long. None by default: what the source says of departures is believed,
     /// and a lease or a record's life span is grace enough.
     pub grace: Duration,
+    /// The same where more than half of the list is gone, for as long as any of that half is: that
+    /// is more often the source's failure than that of so many nodes. A store that stood still for
+    /// longer than leases live, for one, ends them all, and the nodes come back one by one. 10 s by
+    /// default; members of etcd with a lease of up to 15 s are there again in half of that.
+    pub grace_of_most: Duration,
     /// The longest list that is taken. 1024 members by default; a list much longer does not fit
     /// the 64 KiB of an answer to `config get`.
     pub members_max: usize,
@@ -55,6 +60,7 @@ impl Default for Limits {
             pause_max: Duration::from_secs(30),
             debounce: Duration::from_millis(200),
             grace: Duration::ZERO,
+            grace_of_most: Duration::from_secs(10),
             members_max: 1024,
         }
     }
@@ -159,7 +165,9 @@ impl Drop for Following {
 /// Outside of a tokio runtime.
 pub fn follow(source: Box<dyn Source>, limits: Limits) -> Following {
     let (sender, views) = watch::channel(View { members: None, state: State::Waiting });
-    let task = tokio::spawn(Follower { limits, sender, held: None, failures: 0 }.run(source));
+    let task = tokio::spawn(
+        Follower { limits, sender, held: None, most_left: None, failures: 0 }.run(source),
+    );
     Following { views, task }
 }
 
@@ -168,6 +176,9 @@ struct Follower {
     sender: watch::Sender<View>,
     /// A newer list than the one in force, until its time has come.
     held: Option<Held>,
+    /// Since when more than half of the list in force, or all of it, has been gone; none when
+    /// nobody is missing any more.
+    most_left: Option<Instant>,
     /// How often in a row the source failed.
     failures: u32,
 }
@@ -200,7 +211,7 @@ impl Follower {
     async fn releasing<T>(&mut self, waited_for: impl Future<Output = T>) -> T {
         let mut waited_for = std::pin::pin!(waited_for);
         loop {
-            let Some(due) = self.held.as_ref().map(|held| held.due(&self.limits)) else {
+            let Some(due) = self.due() else {
                 return waited_for.await;
             };
             tokio::select! {
@@ -215,6 +226,9 @@ impl Follower {
     fn judge(&mut self, members: Members) -> Result<(), SourceError> {
         let limit = self.limits.members_max;
         if members.is_empty() {
+            // What was left on the way there is no list either.
+            self.held.take_if(|held| !held.leaving.is_empty());
+            self.most_left.get_or_insert_with(Instant::now);
             return Err(SourceError::Empty);
         }
         if members.len() > limit {
@@ -232,8 +246,14 @@ impl Follower {
             let have = newest.version();
             return Err(SourceError::WentBack { have, got: members.version() });
         }
+        let now = Instant::now();
+        let n_missing = current.missing_in(&members).count();
+        if n_missing == 0 {
+            self.most_left = None;
+        } else if n_missing * 2 > current.len() {
+            self.most_left.get_or_insert(now);
+        }
         if members != *newest {
-            let now = Instant::now();
             let held = self.held.take();
             let since = held.as_ref().map_or(now, |held| held.since);
             let before = held.map(|held| held.leaving).unwrap_or_default();
@@ -248,8 +268,20 @@ impl Follower {
         Ok(())
     }
 
+    /// When what is held comes in force.
+    fn due(&self) -> Option<Instant> {
+        let held = self.held.as_ref()?;
+        let gathered = held.since + self.limits.debounce;
+        let Some(first) = held.leaving.iter().map(|(_, since)| *since).min() else {
+            return Some(gathered);
+        };
+        let most = self.most_left.map(|since| since + self.limits.grace_of_most);
+        Some(gathered.max(first + self.limits.grace).max(most.unwrap_or(gathered)))
+    }
+
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
+            self.most_left = None;
             // Why the source fails since then, if it does, stays said.
             self.sender.send_modify(|view| view.members = Some(Arc::new(held.members)));
         }
@@ -296,14 +328,6 @@ async fn asked(source: &mut dyn Source) -> Result<Members, SourceError> {
         polled.unwrap_or(Poll::Ready(Err(SourceError::Panicked)))
     })
     .await
-}
-
-impl Held {
-    fn due(&self, limits: &Limits) -> Instant {
-        let gathered = self.since + limits.debounce;
-        let first = self.leaving.iter().map(|(_, since)| *since + limits.grace).min();
-        first.map_or(gathered, |left| gathered.max(left))
-    }
 }
 
 /// Between half of a time and all of it, at random.

@@ -75,7 +75,12 @@ fn lines(seen: &[(u64, String)]) -> Vec<&str> {
 async fn the_first_list_is_in_force_at_once_and_changes_are_gathered() {
     let seen = played(
         Limits::default(),
-        [(10, list(1, "a")), (1000, list(2, "a b")), (100, list(3, "a b c")), (150, list(4, "a"))],
+        [
+            (10, list(1, "a")),
+            (1000, list(2, "a b")),
+            (100, list(3, "a b c")),
+            (150, list(4, "a b")),
+        ],
     )
     .await;
     assert_eq!(
@@ -83,7 +88,7 @@ async fn the_first_list_is_in_force_at_once_and_changes_are_gathered() {
         [
             (10, "1 a, fresh".to_owned()),
             (1210, "3 a b c, fresh".to_owned()),
-            (1460, "4 a, fresh".to_owned()),
+            (1460, "4 a b, fresh".to_owned()),
         ]
     );
 }
@@ -210,6 +215,61 @@ async fn a_source_that_panics_has_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn most_of_the_nodes_do_not_leave_at_once() {
+    let seen = played(
+        Limits::default(),
+        [
+            (0, list(1, "a b c")),
+            // All leases have ended, one after the other, and are taken again.
+            (1000, list(2, "a b")),
+            (10, list(3, "a")),
+            (1000, list(4, "a b")),
+            (1000, list(5, "a b c")),
+            // This time they are gone.
+            (1000, list(6, "c")),
+        ],
+    )
+    .await;
+    assert_eq!(
+        seen,
+        [
+            (0, "1 a b c, fresh".to_owned()),
+            (3010, "5 a b c, fresh".to_owned()),
+            (14_010, "6 c, fresh".to_owned()),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_on_the_way_to_nobody_is_no_list() {
+    let seen = played(
+        Limits::default(),
+        [
+            (0, list(1, "a b")),
+            (1000, list(2, "a")),
+            (10, list(2, "")),
+            (1000, list(3, "b")),
+            (2000, list(4, "a b")),
+            // Now one has left, and later the other one.
+            (1000, list(5, "b")),
+            (1000, list(6, "")),
+        ],
+    )
+    .await;
+    assert_eq!(
+        lines(&seen),
+        [
+            "1 a b, fresh",
+            "1 a b, stale since 1010: gives an empty list",
+            "1 a b, fresh",
+            "4 a b, fresh",
+            "5 b, fresh",
+            &format!("5 b, stale since {}: gives an empty list", seen[5].0),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_have_a_limit() {
     let limits = Limits { members_max: 2, ..Limits::default() };
     let seen = played(limits, [(0, list(1, "a b c"))]).await;
@@ -220,7 +280,7 @@ async fn lists_have_a_limit() {
 async fn pauses_grow_to_their_limit() {
     let limits = Limits::default();
     let (sender, _views) = watch::channel(View { members: None, state: State::Waiting });
-    let mut follower = Follower { limits, sender, held: None, failures: 0 };
+    let mut follower = Follower { limits, sender, held: None, most_left: None, failures: 0 };
     for whole in [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000] {
         follower.failures += 1;
         let pause = follower.pause().as_millis();
