@@ -163,7 +163,7 @@ impl Shared {
         key: impl Fn(usize) -> &'a [u8],
         deal: impl Fn(Vec<(Arc<Node>, Vec<usize>)>) -> Vec<Load>,
         mut settle: impl FnMut(&[usize], Result<Reply, Error>),
-        deadline: Deadline,
+        mut deadline: Deadline,
     ) {
         let mut left: Vec<usize> = (0..n).collect();
         let mut pauses = None;
@@ -198,6 +198,8 @@ impl Shared {
             if let Some(pause) = pause.filter(|_| !left.is_empty()) {
                 n_retries += 1;
                 left.sort_unstable();
+                // What comes now has what is left of the time.
+                deadline.is_short = true;
                 time::sleep(pause).await;
             }
         }

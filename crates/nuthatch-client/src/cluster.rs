@@ -151,12 +151,14 @@ impl Shared {
         &self,
         key: &[u8],
         ask: Arc<Ask>,
-        deadline: Deadline,
+        mut deadline: Deadline,
     ) -> Result<Reply, Error> {
         let begun = self.events.is_observed().then(Instant::now);
         self.budget.deposit();
         let mut pauses = None;
         let mut n_retries = 0;
+        // Whose failure was the first.
+        let mut before = None;
         let (node, result) = loop {
             let topology = self.topology();
             let node = match topology.node(key, self.settings.on_failure) {
@@ -168,11 +170,21 @@ impl Shared {
             } else {
                 node.call(&ask, deadline).await
             };
-            let Err(error) = &result else { break (Some(Arc::clone(node)), result) };
-            let is_retried = !self.is_missing(node) && self.may_retry(error, &ask, n_retries);
+            let error = match result {
+                Err(error) => error,
+                answer => break (Some(Arc::clone(node)), answer),
+            };
+            let is_retried = !self.is_missing(node) && self.may_retry(&error, &ask, n_retries);
             let pause = if is_retried { self.pause(&mut pauses, deadline) } else { None };
-            let Some(pause) = pause else { break (Some(Arc::clone(node)), result) };
+            let had_no_time = is_rest_of(&error, &ask);
+            let failure = (Some(Arc::clone(node)), Err(error));
+            let Some(pause) = pause else {
+                break if had_no_time { before.unwrap_or(failure) } else { failure };
+            };
+            before.get_or_insert(failure);
             n_retries += 1;
+            // What comes now has what is left of the time.
+            deadline.is_short = true;
             time::sleep(pause).await;
         };
         span::record(node.as_deref(), result.as_ref().err());
@@ -237,6 +249,12 @@ impl Shared {
         let pause = pauses.get_or_insert_with(make).next()?;
         (Instant::now() + pause < deadline.at).then_some(pause)
     }
+}
+
+/// Whether the time of a call that was tried again was up, and nothing is lost if the failure
+/// before is told instead: that is where the time went, and its node is the one to look at.
+fn is_rest_of(error: &Error, ask: &Ask) -> bool {
+    error.is_timeout() && (error.is_unsent() || ask.is_read())
 }
 
 impl Topology {

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nuthatch_client::types::Ttl;
-use nuthatch_client::{Client, Ejection, OnFailure};
+use nuthatch_client::{Client, Ejection, OnFailure, Protocol};
 use nuthatch_testkit::Daemon;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -258,5 +260,66 @@ async fn a_batch_over_a_dead_node_has_the_others_answers() {
             }
         }
         assert!(client.get_many(&keys).await.is_err());
+    }
+}
+
+/// A server that has nothing, and says so after a pause; or never.
+async fn slow(pause: Option<Duration>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let (from, mut to) = stream.into_split();
+                let mut lines = BufReader::new(from).lines();
+                while let Ok(Some(_)) = lines.next_line().await {
+                    let Some(pause) = pause else { continue };
+                    tokio::time::sleep(pause).await;
+                    to.write_all(b"END\r\n").await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn time_spent_at_a_silent_node_is_no_failure_of_the_next() {
+    for is_batch in [false, true] {
+        let silent = slow(None).await;
+        let well = slow(Some(Duration::from_millis(300))).await;
+        let client = Client::builder()
+            .protocol(Protocol::Text)
+            .timeout(Duration::from_millis(500))
+            .on_failure(OnFailure::NextInRing { max: 1 })
+            .connect(&format!("{silent},{well}"))
+            .await
+            .unwrap();
+        let keys = (0..).map(|n| format!("key:{n}"));
+        let mut keys = keys.filter(|key| *client.route(key)[0] == *silent);
+        let mut ask = |n: usize| -> Vec<_> {
+            let ask = |key: String| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    if is_batch {
+                        client.get_many([&key]).await.map(|_| ())
+                    } else {
+                        client.get(&key).await.map(|_| ())
+                    }
+                })
+            };
+            keys.by_ref().take(n).map(ask).collect()
+        };
+        // When the time of these is up the node is given up. The others are asked elsewhere then,
+        // and have too little time left.
+        let first = ask(5);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        for call in first.into_iter().chain(ask(10)) {
+            let error = call.await.unwrap().unwrap_err();
+            assert!(is_batch || error.node() == Some(&*silent), "{error}");
+        }
+        assert!(is_ejected(&client, &silent));
+        assert!(!is_ejected(&client, &well));
     }
 }
