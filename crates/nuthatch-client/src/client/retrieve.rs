@@ -68,7 +68,8 @@ impl Client {
         &self,
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> Vec<Result<Option<Item>, Error>> {
-        self.each(keys, None).await
+        let (line, bad) = self.gathered(keys);
+        self.each(line, bad, None).await
     }
 
     /// Looks several items up and gives them a new life span; else as [`get_each`](Self::get_each).
@@ -79,14 +80,16 @@ impl Client {
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
         ttl: Ttl,
     ) -> Vec<Result<Option<Item>, Error>> {
-        self.each(keys, Some(clock::exptime(ttl))).await
+        let (line, bad) = self.gathered(keys);
+        self.each(line, bad, Some(clock::exptime(ttl))).await
     }
 
-    async fn each(
+    /// Keys that can be sent, and where others were, with the reasons. No future holds the iterator
+    /// while it waits: one over borrowed keys would keep it from being spawned.
+    fn gathered(
         &self,
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
-        exptime: Option<i32>,
-    ) -> Vec<Result<Option<Item>, Error>> {
+    ) -> (KeyLine, Vec<(usize, Error)>) {
         let keys = keys.into_iter();
         let mut line = KeyLine::new();
         line.reserve(keys.size_hint().0.min(N_RESERVED_MAX));
@@ -96,6 +99,15 @@ impl Client {
                 bad.push((at, error));
             }
         }
+        (line, bad)
+    }
+
+    async fn each(
+        &self,
+        line: KeyLine,
+        bad: Vec<(usize, Error)>,
+        exptime: Option<i32>,
+    ) -> Vec<Result<Option<Item>, Error>> {
         let mut each = self.shared.get_each(line, exptime, self.deadline()).await;
         if !bad.is_empty() {
             let mut good = each.into_iter();
