@@ -37,6 +37,7 @@ fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
         Some("dist") => dist::run(args),
         Some("docs") => docs::run(),
         Some("bench") => bench::run(args),
+        Some("faults") => verify::faults(args),
         Some("fuzz") => verify::fuzz(args),
         Some("guests") => guests::run(args),
         Some("loom") => verify::loom(args),
@@ -60,6 +61,9 @@ cargo xtask bench tls [seconds]       the same requests with TLS and without, si
 cargo xtask dist [--target TRIPLE] [--profile NAME] [--deb]
                                       lay out what is installed, and pack it
 cargo xtask docs                      write the manual and reference pages anew
+cargo xtask faults [--seconds N] [--seed N] [scenario]
+                                      nodes and etcd killed, stopped, cut off, under load; then
+                                      at random (600 s)
 cargo xtask fuzz [target] [seconds]   fuzz one target, or each in turn (60 s)
 cargo xtask guests [filter]           clients that others wrote, installed and used; what no
                                       package index has is cloned from GitHub, or from the

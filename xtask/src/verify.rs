@@ -163,6 +163,49 @@ pub(crate) fn soak(args: &[String]) -> Result<()> {
     )
 }
 
+/// Kills, stops, cuts off and restarts nodes and etcd under the load of our client, and prints what
+/// it saw of it: every scenario whose name has the filter in it, and faults at random for so many
+/// seconds. Wants etcd. Where the system lets this process have namespaces of its own, packets are
+/// dropped and a disk is full there too; else those say that they are skipped.
+pub(crate) fn faults(args: &[String]) -> Result<()> {
+    let (mut seconds, mut seed, mut filter) = (FAULTS_SECONDS, None, String::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut number = || -> Result<u64> {
+            args.next().and_then(|text| text.parse().ok()).with_context(|| format!("{arg} NUMBER"))
+        };
+        match &**arg {
+            "--seconds" => seconds = number()?,
+            "--seed" => seed = Some(number()?),
+            name if name.starts_with('-') || !filter.is_empty() => {
+                bail!("usage: cargo xtask faults [--seconds N] [--seed N] [scenario]")
+            }
+            name => filter.push_str(name),
+        }
+    }
+    let test = ["test", "--release", "--package", "nuthatch-client", "--test", "it"];
+    run::done(run::cargo().args(["build", "--release", "--package", "nuthatch-server"]))?;
+    run::done(run::cargo().args(test).arg("--no-run"))?;
+    let alone = ["--map-root-user", "--net", "--mount"];
+    let may = Command::new("unshare").args(alone).args(["ip", "link", "set", "lo", "up"]).output();
+    let mut command = if may.is_ok_and(|output| output.status.success()) {
+        let cargo = run::cargo();
+        let mut command = Command::new("unshare");
+        command.args(alone).args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
+        command.arg(cargo.get_program()).current_dir(run::root());
+        command
+    } else {
+        println!("no namespaces for this process: some scenarios will be skipped");
+        run::cargo()
+    };
+    command.args(test).args(["--offline", "--", "--nocapture", "--test-threads", "1"]);
+    command.arg(format!("faults::{filter}")).env("NUTHATCH_FAULTS", seconds.to_string());
+    if let Some(seed) = seed {
+        command.env("NUTHATCH_FAULTS_SEED", seed.to_string());
+    }
+    run::done(&mut command)
+}
+
 /// Runs memcached's own tests, by a script given by its path, against a release build of
 /// `nuthatchd`. Neither the script nor the tests are part of this repository.
 pub(crate) fn upstream_suite(args: &[String]) -> Result<()> {
@@ -178,6 +221,9 @@ pub(crate) fn upstream_suite(args: &[String]) -> Result<()> {
 
 /// The words that a crate's inputs are made of, for the fuzzer to try.
 const FUZZ_WORDS: &str = "fuzz/text.dict";
+
+/// How long faults come at random where nothing is said.
+const FAULTS_SECONDS: u64 = 600;
 
 /// How long one target is fuzzed where nothing is said.
 const FUZZ_SECONDS: u64 = 60;
@@ -213,6 +259,14 @@ mod tests {
         assert_eq!(error.to_string(), "no fuzz target \"no_such_target\"");
         assert!(fuzz(&words(&["x", "soon"])).is_err());
         assert!(fuzz(&words(&["x", "1", "y"])).is_err());
+    }
+
+    #[test]
+    fn faults_are_asked_for_in_words() {
+        for words in [&["--seconds"][..], &["--seconds", "x"], &["--x"], &["a", "b"]] {
+            let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert!(faults(&words).is_err(), "{words:?}");
+        }
     }
 
     #[test]

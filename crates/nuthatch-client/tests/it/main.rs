@@ -10,6 +10,7 @@ mod deadline;
 mod dialects;
 mod end;
 mod failure;
+mod faults;
 mod foreign;
 mod hostile;
 mod limits;
