@@ -80,10 +80,14 @@ public class FollowSpymemcached {
         var builder = new ConnectionFactoryBuilder();
         var protocol = ENV.getOrDefault("GUEST_PROTOCOL", "text").toUpperCase();
         builder.setProtocol(ConnectionFactoryBuilder.Protocol.valueOf(protocol));
-        for (Object mode : Class.forName("net.spy.memcached.ClientMode").getEnumConstants()) {
-            if (mode.toString().equals("Dynamic")) {
-                call(builder, "setClientMode", mode);
+        try {
+            for (Object mode : Class.forName("net.spy.memcached.ClientMode").getEnumConstants()) {
+                if (mode.toString().equals("Dynamic")) {
+                    call(builder, "setClientMode", mode);
+                }
             }
+        } catch (ClassNotFoundException plain) {
+            System.exit(77);
         }
         if (ENV.containsKey("GUEST_CA")) {
             call(builder, "setSSLContext", trusting(ENV.get("GUEST_CA")));
