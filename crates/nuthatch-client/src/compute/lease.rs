@@ -6,7 +6,7 @@ use bytes::Bytes;
 use nuthatch_proto::client::MetaOptions;
 use nuthatch_types::Cas;
 use tokio::runtime::Handle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Settings, is_lease, is_without_meta};
 use crate::Client;
@@ -20,14 +20,15 @@ pub(super) struct Asking<'a> {
     pub(super) cache: &'a Client,
     pub(super) key: &'a [u8],
     pub(super) settings: &'a Settings,
+    pub(super) began_at: Instant,
 }
 
 /// What came of it.
 pub(super) enum Asked {
     /// A value, be it an old one.
     Hit(Encoded),
-    /// The caller is to make it.
-    Won(Lease),
+    /// The caller is to make it; the old one if there is one.
+    Won(Lease, Option<Encoded>),
     /// There is none, and nobody can be told to make it.
     Miss,
     /// The cache is of no use now.
@@ -46,7 +47,7 @@ impl Asking<'_> {
         if let Some(left) = refresh_ahead {
             options = options.recache(left);
         }
-        let (mut waited, mut pause) = (Duration::ZERO, PAUSE_MIN);
+        let mut pause = PAUSE_MIN;
         loop {
             let item = match self.cache.meta_get(self.key, options).await {
                 Ok(Some(item)) => item,
@@ -61,24 +62,26 @@ impl Asking<'_> {
                 flags: item.flags.unwrap_or_default(),
             };
             if item.is_won {
-                return Ok(Asked::Won(Lease(Some(Claim {
-                    cache: self.cache.clone(),
-                    key: self.key.into(),
-                    cas: item.cas.unwrap_or_default(),
-                    is_empty: is_lease(&stored),
-                }))));
+                let is_empty = is_lease(&stored);
+                let lease = self.lease(item.cas, true, is_empty);
+                return Ok(Asked::Won(lease, (!is_empty).then_some(stored)));
             }
             if !(is_lease(&stored) && item.is_being_made) {
                 // What is empty without flags and nobody's to make was stored so by another client.
                 return Ok(if is_lease(&stored) { Asked::Miss } else { Asked::Hit(stored) });
             }
-            if waited >= patience {
-                return Ok(Asked::Miss);
+            let left = patience.saturating_sub(self.began_at.elapsed());
+            if left.is_zero() {
+                return Ok(Asked::Won(self.lease(item.cas, false, true), None));
             }
-            sleep(pause).await;
-            waited += pause;
+            sleep(pause.min(left)).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    fn lease(&self, cas: Option<Cas>, is_ours: bool, is_empty: bool) -> Lease {
+        let (cache, key) = (self.cache.clone(), self.key.into());
+        Lease(Some(Claim { cache, key, cas: cas.unwrap_or_default(), is_ours, is_empty }))
     }
 
     async fn ask_plainly(&self) -> Result<Asked, Error> {
@@ -91,7 +94,7 @@ impl Asking<'_> {
     }
 }
 
-/// The right to make a value, given back if it is dropped.
+/// The right to make a value. One that was won is given back if it is dropped.
 pub(super) struct Lease(Option<Claim>);
 
 struct Claim {
@@ -99,6 +102,8 @@ struct Claim {
     key: Box<[u8]>,
     /// What the item must still be: somebody may have stored another since.
     cas: Cas,
+    /// Not if another has won it, and takes too long.
+    is_ours: bool,
     /// Whether there is nothing but the lease itself.
     is_empty: bool,
 }
@@ -123,7 +128,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(claim) = self.0.take() else { return };
+        let Some(claim) = self.0.take().filter(|claim| claim.is_ours) else { return };
         // Without a runtime there is no connection either, and the lease runs out by itself.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(claim.give_back());

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuthatch_types::{Deleted, ItemFlags, Stored, Ttl};
+use tokio::time::{Instant, timeout};
 
 use self::flights::{Flights, Seat};
 use self::lease::{Asked, Asking};
@@ -49,7 +50,8 @@ use crate::values::{Codec, CodecError, Encoded};
 /// # }
 /// ```
 ///
-/// **Who computes.** Of the tasks in this process one asks the server, and the others wait for it.
+/// **Who computes.** Of the tasks in this process one asks the server, and the others wait for it,
+/// for as long as [`patience`](Self::patience) says.
 /// Of all processes that ask, the server lets one win, by the meta flags `N` (nothing there: an empty
 /// item is made, a lease), `R` (about to end) and those that [`invalidate`](Self::invalidate) leaves.
 /// Who wins computes and stores, and whoever asks meanwhile is given the old value if there is one,
@@ -148,8 +150,9 @@ impl<C: Codec> Typed<C> {
         self
     }
 
-    /// How long to wait for a value that another process computes, before it is computed here too;
-    /// 10 seconds without this.
+    /// How long to wait for a value that another computes, before it is computed here too; 10
+    /// seconds without this. Of the tasks of a process one loses patience at a time, and whoever is
+    /// ready first has the value for all.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.settings.patience = patience;
@@ -275,7 +278,8 @@ impl<C: Codec> Typed<C> {
     /// Looks a value up, or else computes and stores it: once for all who ask at the same time.
     ///
     /// `make` is called at most once, and only if this call is the one to compute. If it fails, so
-    /// does this call; those that wait for it compute themselves, one after the other.
+    /// does this call; those that wait for it compute themselves, one after the other. It is given
+    /// all the time it takes, and must not ask for its own key: it would wait for itself.
     ///
     /// Cancel safe: a lease that was won is given back.
     ///
@@ -292,52 +296,51 @@ impl<C: Codec> Typed<C> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<C::Value, E>>,
     {
-        let key = key.as_ref();
-        loop {
-            match self.flights.join(key) {
-                Seat::Waiting(mut landed) => {
-                    let stored = landed.wait_for(Option::is_some).await.ok();
-                    // Without a value the one who led has failed or was dropped: who is next?
-                    if let Some(stored) = stored.and_then(|stored| stored.clone()) {
+        let (key, began_at) = (key.as_ref(), Instant::now());
+        let flight = loop {
+            match self.flights.join(key, self.settings.patience) {
+                Seat::Leading(flight) => break flight,
+                Seat::Waiting(mut landed, left) => {
+                    // Without a value those who led are late, have failed or were dropped: who is
+                    // next?
+                    if let Ok(Ok(stored)) = timeout(left, landed.wait_for(Option::is_some)).await
+                        && let Some(stored) = stored.clone()
+                    {
                         return Ok(self.decode(stored)?);
                     }
                 }
-                Seat::Leading(flight) => {
-                    let (stored, value) = self.lead(key, make).await?;
+            }
+        };
+        let asking = Asking { cache: &self.cache, key, settings: &self.settings, began_at };
+        let (outcome, flight) = match asking.ask().await? {
+            Asked::Hit(stored) => {
+                if let Ok(value) = self.decode(stored.clone()) {
                     flight.land(stored);
                     return Ok(value);
                 }
+                (Asked::Miss, Some(flight))
             }
-        }
-    }
-
-    async fn lead<E, F, Fut>(
-        &self,
-        key: &[u8],
-        make: F,
-    ) -> Result<(Encoded, C::Value), ValueError<E>>
-    where
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<C::Value, E>>,
-    {
-        let asking = Asking { cache: &self.cache, key, settings: &self.settings };
-        let mut asked = asking.ask().await?;
-        if let Asked::Hit(stored) = asked {
-            if let Ok(value) = self.decode(stored.clone()) {
-                return Ok((stored, value));
+            Asked::Won(lease, Some(old)) if self.decode(old.clone()).is_ok() => {
+                // The others need not wait for the new one, nor do those who come: the server has
+                // the old one for them.
+                flight.land(old);
+                (Asked::Won(lease, None), None)
             }
-            asked = Asked::Miss;
-        }
+            outcome => (outcome, Some(flight)),
+        };
         let value = make().await.map_err(ValueError::Compute)?;
         let stored = self.encode(&value)?;
         let (data, options) = (stored.data.clone(), self.options(stored.flags));
-        match asked {
-            Asked::Won(lease) => lease.fill(data, options).await,
+        match outcome {
+            Asked::Won(lease, _) => lease.fill(data, options).await,
             // Whether that worked makes no difference to who asked.
             Asked::Miss => drop(self.cache.set(key, data, options).await),
             Asked::Unreachable | Asked::Hit(_) => {}
         }
-        Ok((stored, value))
+        if let Some(flight) = flight {
+            flight.land(stored);
+        }
+        Ok(value)
     }
 
     fn encode(&self, value: &C::Value) -> Result<Encoded, CodecError> {

@@ -6,6 +6,7 @@ use std::future::{Ready, ready};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nuthatch_client::types::{ItemFlags, Ttl};
 use nuthatch_client::values::{Number, Raw, Text};
@@ -165,11 +166,73 @@ async fn whoever_waits_too_long_computes() {
     let (here, there) = (texts(&daemon).await, texts(&daemon).await);
     let maker = slow(&here, "late");
     maker.begun.await.unwrap();
-    let there = there.patience(std::time::Duration::from_millis(30));
+    let there = there.patience(Duration::from_millis(30));
     assert_eq!(there.get_or_compute("k", || text("own")).await.unwrap(), "own");
     maker.end.notify_one();
     assert_eq!(maker.outcome.await.unwrap().unwrap(), "late");
     assert_eq!(there.get("k").await.unwrap().as_deref(), Some("own"));
+}
+
+/// One that hangs, as far as anybody can tell, holds nobody up for longer than they will wait.
+#[tokio::test]
+async fn whoever_waits_too_long_for_a_neighbour_computes() {
+    let Some(daemon) = server() else { return };
+    let texts = texts(&daemon).await.patience(Duration::from_millis(30));
+    let first = slow(&texts, "first");
+    first.begun.await.unwrap();
+    let second = slow(&texts, "second");
+    second.begun.await.unwrap();
+    // Nobody loses patience with both from here on, and all have what the second makes.
+    let waiting = texts.clone().patience(LONG);
+    let mut waits: JoinSet<_> = (0..10)
+        .map(|_| {
+            let texts = waiting.clone();
+            async move { texts.get_or_compute("k", never).await }
+        })
+        .collect();
+    second.end.notify_one();
+    assert_eq!(second.outcome.await.unwrap().unwrap(), "second");
+    while let Some(value) = waits.join_next().await {
+        assert_eq!(value.unwrap().unwrap(), "second");
+    }
+    // The lease was the first one's, but is the second one's value.
+    first.end.notify_one();
+    assert_eq!(first.outcome.await.unwrap().unwrap(), "first");
+    assert_eq!(texts.get("k").await.unwrap().as_deref(), Some("second"));
+    assert_eq!(texts.get_or_compute("k", never).await.unwrap(), "second");
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_not_stored_by_the_impatient_either() {
+    let Some(daemon) = server() else { return };
+    let texts = texts(&daemon).await.patience(Duration::from_millis(30));
+    let first = slow(&texts, "first");
+    first.begun.await.unwrap();
+    let second = slow(&texts, "second");
+    second.begun.await.unwrap();
+    texts.cache().delete("k").await.unwrap();
+    for maker in [second.end, first.end] {
+        maker.notify_one();
+    }
+    assert_eq!(second.outcome.await.unwrap().unwrap(), "second");
+    assert_eq!(first.outcome.await.unwrap().unwrap(), "first");
+    assert_eq!(texts.get("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn neighbours_have_the_old_value_too_while_one_makes_it_anew() {
+    let Some(daemon) = server() else { return };
+    let texts = texts(&daemon).await;
+    texts.set("k", &"old".to_owned()).await.unwrap();
+    texts.invalidate("k", Ttl::secs(60)).await.unwrap();
+    let maker = slow(&texts, "new");
+    maker.begun.await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(texts.get_or_compute("k", never).await.unwrap(), "old");
+    }
+    maker.end.notify_one();
+    assert_eq!(maker.outcome.await.unwrap().unwrap(), "new");
+    assert_eq!(texts.get_or_compute("k", never).await.unwrap(), "new");
 }
 
 #[tokio::test]
