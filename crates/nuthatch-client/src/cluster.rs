@@ -407,4 +407,80 @@ mod tests {
             time::sleep(Duration::from_millis(10)).await;
         }
     }
+
+    /// What is under way is not answered: the machine where the node was is dead.
+    #[tokio::test]
+    async fn a_node_that_moves_from_a_dead_machine_costs_a_call_one_time_limit() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        use tokio::net::TcpListener;
+
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (dead, alive) = (listen().await, listen().await);
+        let spec = |listener: &TcpListener| {
+            let place: ConnectAddr = listener.local_addr().unwrap().to_string().parse().unwrap();
+            Spec { node: route::Node::new("a", 11211), target: Target::of(place) }
+        };
+        let limit = Duration::from_millis(300);
+        let builder = crate::Client::builder().protocol(crate::Protocol::Text).timeout(limit);
+        let client = builder.start();
+        let mut events = client.events();
+        client.shared.apply(0, &[spec(&dead)]);
+        let patient = client.with_timeout(Duration::from_secs(20));
+        let waiting = tokio::spawn(async move { patient.delete("waits").await });
+        let (mut stream, _) = dead.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+        let moved = spec(&alive);
+        tokio::spawn(async move {
+            let (mut stream, _) = alive.accept().await.unwrap();
+            let mut asked = [0; 64];
+            while let Ok(n @ 1..) = stream.read(&mut asked).await {
+                let is_greeting = &asked[..n] == b"version\r\n";
+                let answer = if is_greeting { "VERSION 1\r\n" } else { "NOT_FOUND\r\n" };
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        client.shared.apply(1, &[moved]);
+        let mut n_failed = 0;
+        while client.delete("a").await.is_err() {
+            n_failed += 1;
+            assert!(n_failed <= 1, "{n_failed} calls have failed");
+        }
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(error.is_closed() && error.is_ambiguous(), "{error}");
+        while let Ok(event) = events.try_recv() {
+            assert!(!matches!(event, Event::Ejected { .. } | Event::Failed { .. }), "{event:?}");
+        }
+    }
+
+    /// What is not yet connected goes where it is to go at once.
+    #[tokio::test]
+    async fn a_node_that_moves_while_it_is_away_is_connected_to_once() {
+        use tokio::net::TcpListener;
+
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (gone, there) = (listen().await, listen().await);
+        let spec = |listener: &TcpListener| {
+            let place: ConnectAddr = listener.local_addr().unwrap().to_string().parse().unwrap();
+            Spec { node: route::Node::new("a", 11211), target: Target::of(place) }
+        };
+        let first = spec(&gone);
+        drop(gone);
+        let client = crate::Client::builder().protocol(crate::Protocol::Binary).start();
+        let mut events = client.events();
+        client.shared.apply(0, &[first]);
+        while !matches!(events.recv().await, Ok(Event::Failed { .. })) {}
+        client.shared.apply(1, &[spec(&there)]);
+        let answering = async {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+            let (mut stream, _) = there.accept().await.unwrap();
+            let mut noop = [0; 24];
+            stream.read_exact(&mut noop).await.unwrap();
+            noop[0] = 0x81;
+            stream.write_all(&noop).await.unwrap();
+            stream.read(&mut noop).await
+        };
+        let read = time::timeout(Duration::from_millis(300), answering).await;
+        assert!(read.is_err(), "the connection stays: {read:?}");
+    }
 }

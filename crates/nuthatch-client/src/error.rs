@@ -94,6 +94,8 @@ pub(crate) enum Cause {
     WrongKey { key: String },
     #[error("{n} calls in a row were not answered in time")]
     Silent { n: u32 },
+    #[error("the node is at another address now")]
+    Moved,
     #[error("the runtime was shut down")]
     Runtime,
 }

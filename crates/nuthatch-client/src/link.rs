@@ -30,10 +30,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
+use futures_util::FutureExt;
 use nuthatch_transport::Stream;
 use parking_lot::Mutex;
+use tokio::runtime::{self, Handle};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::call::Call;
 use crate::dial::Dialer;
@@ -52,6 +54,10 @@ const OUT_BYTES_MAX: usize = 1 << 20;
 
 /// A server that has not answered for a second, whatever its callers would wait, is no cache.
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
+
+/// Where calls end together they count as many in a row, be it that the server answers one after
+/// the other; it is given up only if it answers nothing in this part of the usual time either.
+const GRACE: u32 = 20;
 
 /// The handle: a place to put calls.
 #[derive(Debug)]
@@ -78,6 +84,8 @@ pub(crate) struct LinkState {
     /// When the first of them ended, in milliseconds since `born`.
     row_began_ms: AtomicU64,
     born: Instant,
+    /// Where the task is.
+    pub(crate) runtime: runtime::Id,
     /// How long calls with short time limits may remain unanswered.
     patience: Duration,
     /// Wakes the task: the connection is to be given up, or made to another place.
@@ -133,6 +141,33 @@ impl LinkState {
     pub(crate) fn renew(&self) {
         self.renew.notify_one();
     }
+
+    /// Begins to look whether the server answers anything at all, until the moment that is
+    /// returned.
+    fn try_for(&self, time: Duration, is_ending: bool) -> Instant {
+        if let Some(serving) = &mut self.seat.lock().serving {
+            serving.has_answered = false;
+            serving.is_ending |= is_ending;
+        }
+        Instant::now() + time
+    }
+
+    /// Ends the connection if it has not; says when to look again, if at all.
+    fn verdict(&self) -> Result<Option<Instant>, End> {
+        let (has_answered, is_ending) = match &self.seat.lock().serving {
+            Some(serving) => (serving.has_answered, serving.is_ending),
+            None => (false, false),
+        };
+        match (has_answered, is_ending) {
+            (true, true) => Ok(Some(self.try_for(self.patience, true))),
+            (true, false) => Ok(None),
+            (false, true) => Err(End::Elsewhere),
+            (false, false) => {
+                let n = self.n_timeouts.load(Ordering::Relaxed);
+                Err(End::Broken(Cause::Silent { n }))
+            }
+        }
+    }
 }
 
 impl Link {
@@ -157,6 +192,7 @@ impl Link {
             timeouts_max: ejection.timeouts.max(1),
             row_began_ms: AtomicU64::new(0),
             born: Instant::now(),
+            runtime: Handle::current().id(),
             patience: timeout.min(PATIENCE_MAX),
             give_up: Notify::new(),
             renew: Notify::new(),
@@ -209,7 +245,8 @@ struct Task {
 enum End {
     /// Nobody holds a handle any more.
     Unused,
-    /// The connection is good, but leads to where the node was.
+    /// The connection leads to where the node was. Nothing is under way on it, or nothing of it is
+    /// answered.
     Elsewhere,
     /// The connection.
     Broken(Cause),
@@ -278,6 +315,8 @@ impl Task {
         is_probe: bool,
         failure: Option<&Error>,
     ) -> Option<Result<(Stream, Wire), Error>> {
+        // It goes to where the node is by now.
+        let _ = self.state.renew.notified().now_or_never();
         let dialer = Arc::clone(&self.dialer);
         let dial = dialer.dial(is_probe);
         match failure {
@@ -325,6 +364,8 @@ impl Task {
         // Also where the task ends with its runtime: callers are not to wait for what nobody reads.
         let seated = Seated(&state);
         let mut alarm = Alarm::new(self.timeout);
+        // When the server must have answered something.
+        let mut trial = None;
         let end = loop {
             let poll = std::future::poll_fn(|cx| match self.poll(&mut alarm, cx) {
                 Ok(pending) => pending,
@@ -336,14 +377,18 @@ impl Task {
                 () = state.give_up.notified() => {
                     let n = state.n_timeouts.load(Ordering::Relaxed);
                     // An answer may have come since.
-                    if n >= state.timeouts_max {
-                        break End::Broken(Cause::Silent { n });
+                    if n >= state.timeouts_max && trial.is_none() {
+                        trial = Some(state.try_for(state.patience / GRACE, false));
                     }
                 }
                 () = state.renew.notified() => {
-                    if let Some(serving) = &mut state.seat.lock().serving {
-                        serving.is_ending = true;
-                    }
+                    trial = Some(state.try_for(state.patience, true));
+                }
+                () = sleep_until(trial.unwrap_or(state.born)), if trial.is_some() => {
+                    trial = match state.verdict() {
+                        Ok(again) => again,
+                        Err(end) => break end,
+                    };
                 }
             }
         };
@@ -352,7 +397,10 @@ impl Task {
         let cause = match end {
             // Without a handle there is nobody to be told.
             End::Unused => return Ok(()),
-            End::Elsewhere => return Err(None),
+            End::Elsewhere => {
+                self.close(serving.map(|serving| serving.wire), Cause::Moved);
+                return Err(None);
+            }
             End::Broken(cause) => cause,
         };
         // Whoever does not answer at all is out at once.
@@ -384,10 +432,16 @@ impl Task {
                 && serving.wire.n_pending() < self.n_in_flight_max
                 && serving.wire.transmit().len() <= OUT_BYTES_MAX
         };
+        // What is there before anything is asked is mostly the end, and no answer to what comes now.
+        while serving.wire.n_pending() == 0 && serving.read(cx, state)?.is_ready() {}
         loop {
             // Everything that is asked goes out in as few writes as the kernel allows.
             let has_all = loop {
                 if !takes_calls(serving) {
+                    // The queue would tell of it too.
+                    if self.is_left.poll_unpin(cx).is_ready() {
+                        return Err(End::Unused);
+                    }
                     break serving.is_ending;
                 }
                 match self.calls.poll_recv(cx) {
@@ -414,7 +468,7 @@ impl Task {
     /// Tells all whose calls were sent that the connection has ended.
     fn close(&self, wire: Option<Wire>, cause: Cause) -> Error {
         let cause = Arc::new(cause);
-        let is_answer = !matches!(*cause, Cause::End | Cause::Io(_) | Cause::Silent { .. });
+        let is_answer = matches!(*cause, Cause::Protocol(_) | Cause::WrongKey { .. });
         for (n, waiter) in wire.into_iter().flat_map(Wire::into_waiters).enumerate() {
             // A bad answer is the one to the first call that was not answered.
             let is_culprit = is_answer && n == 0;

@@ -97,7 +97,7 @@ impl Node {
     }
 
     /// Where it is. Connections that lead elsewhere are made anew when what is under way on them is
-    /// answered.
+    /// answered, or when nothing of it is answered for the time that calls usually have.
     pub(crate) fn retarget(&self, target: Target) {
         if self.dialer.retarget(target) {
             for link in &self.links {

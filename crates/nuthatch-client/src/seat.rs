@@ -22,7 +22,8 @@
 //!
 //! Nor do callers set timers, which are dearer than all this. The task has an alarm instead, which
 //! takes turns back now and then while there are any; a caller whose time is up only after the next
-//! alarm need not look at the clock before.
+//! alarm need not look at the clock before. That is for callers on the task's own runtime: another
+//! one may run while nobody drives this one, and then nothing would end a turn.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -31,6 +32,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use nuthatch_transport::Stream;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -63,6 +65,8 @@ pub(crate) struct Serving {
     pub(crate) wire: Wire,
     /// Whether the server has answered anything since it was made.
     pub(crate) is_proven: bool,
+    /// Whether it has since it was last looked at whether it does.
+    pub(crate) has_answered: bool,
     /// No more calls are taken; it ends when those under way are answered.
     pub(crate) is_ending: bool,
     /// How many calls have come since nothing was under way.
@@ -87,13 +91,19 @@ impl LinkState {
         let Some(mut seat) = self.seat.try_lock() else { return Err(call) };
         let seat = &mut *seat;
         // The task is about to end it: nothing that comes over it is an answer any more.
-        if seat.fault.is_some() {
+        if seat.fault.is_some() || !self.is_at_home(seat, cx) {
             return Err(call);
         }
-        let serving = match &mut seat.serving {
-            Some(serving) if serving.is_idle() && serving.was_alone => serving,
+        let (serving, task) = match (&mut seat.serving, &seat.task) {
+            (Some(serving), Some(task)) if serving.is_idle() && serving.was_alone => {
+                (serving, task)
+            }
             _ => return Err(call),
         };
+        // Nor is what comes before anything is asked; mostly it is the end.
+        if serving.stream.poll_readable(&mut Context::from_waker(task)).is_ready() {
+            return Err(call);
+        }
         seat.is_wanted = true;
         if seat.alarm_at.is_none_or(|at| at > deadline) {
             return Err(call);
@@ -114,6 +124,12 @@ impl LinkState {
         self.turn.store(seat.last_turn, Ordering::Release);
         self.n_in_flight.store(1, Ordering::Relaxed);
         Ok(seat.last_turn)
+    }
+
+    /// Whether who polls is on the task's own runtime. Whoever was the last to have a turn is.
+    fn is_at_home(&self, seat: &Seat, cx: &Context<'_>) -> bool {
+        seat.caller.as_ref().is_some_and(|caller| caller.will_wake(cx.waker()))
+            || Handle::try_current().is_ok_and(|handle| handle.id() == self.runtime)
     }
 
     /// Goes on with a call until its answer is there; `None` if it is no longer its turn.
@@ -231,8 +247,15 @@ impl Seat {
 
 impl Serving {
     pub(crate) fn new(stream: Stream, wire: Wire) -> Self {
-        let (is_proven, is_ending, n_together, was_alone) = (false, false, 0, true);
-        Self { stream, wire, is_proven, is_ending, n_together, was_alone }
+        Self {
+            stream,
+            wire,
+            is_proven: false,
+            has_answered: false,
+            is_ending: false,
+            n_together: 0,
+            was_alone: true,
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -288,7 +311,7 @@ impl Serving {
                 self.was_alone = self.n_together <= 1;
                 self.n_together = 0;
             }
-            self.is_proven = true;
+            (self.is_proven, self.has_answered) = (true, true);
             link.answered();
         }
         Ok(Poll::Ready(()))

@@ -161,3 +161,34 @@ async fn what_is_left_of_a_turn_answers_nobody() {
         assert!(!matches!(read, Ok(1..)), "the next call is not sent over it");
     }
 }
+
+/// Whoever has no turn sets a timer of its own; a turn relies on the task, whose runtime may rest.
+#[test]
+fn a_call_on_another_runtime_ends_in_time_while_that_of_the_connection_rests() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (home, away) = (runtime(), runtime());
+    let (client, _stream) = home.block_on(mute_after(5, Duration::from_millis(250)));
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(away.block_on(client.get("late"))));
+    let result = is_done.recv_timeout(Duration::from_secs(5)).expect("it has an end");
+    assert!(result.unwrap_err().is_timeout());
+}
+
+/// The runtime has heard of the end, and the task has not been polled yet.
+#[tokio::test]
+async fn a_call_just_after_the_end_is_not_sent_over_the_old_connection() {
+    for n_together in 1..=2 {
+        let (client, stream) = mute_after(5, LONG).await;
+        let mut events = client.events();
+        // The server is heard to go while this thread does something else.
+        drop(stream);
+        std::thread::sleep(Duration::from_millis(20));
+        tokio::task::yield_now().await;
+        let calls = (0..n_together).map(|_| client.incr("n", 1));
+        for result in futures_util::future::join_all(calls).await {
+            let error = result.expect_err("nobody is there any more");
+            assert!(error.is_unsent() && error.is_connect(), "{error}");
+        }
+        assert!(matches!(events.recv().await, Ok(Event::Failed { .. })));
+    }
+}

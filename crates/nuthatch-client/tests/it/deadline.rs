@@ -5,11 +5,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use nuthatch_client::types::Ttl;
 use nuthatch_client::{Client, Event};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::Instant;
 
 use crate::LONG;
-use crate::server::{Script, Server, good};
+use crate::server::{Script, Server, good, text};
 
 const MOMENT: Duration = Duration::from_millis(5);
 
@@ -59,6 +61,28 @@ async fn a_server_that_stays_silent_is_given_up_by_the_impatient_too() {
         () = ask => unreachable!("it has no end"),
         () = tokio::time::sleep(LONG) => panic!("it is given up"),
     }
+}
+
+/// Many calls end together that a slow server has not come to yet.
+#[tokio::test]
+async fn a_server_that_goes_on_answering_is_not_given_up_for_a_long_batch() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let builder = text(Client::builder().timeout(Duration::from_millis(400)));
+    let client = builder.connect(&address).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut events = client.events();
+    tokio::spawn(async move {
+        while stream.write_all(b"STORED\r\n").await.is_ok() {
+            tokio::time::sleep(MOMENT).await;
+        }
+    });
+    let all = (0..1000).map(|n| (n.to_string(), "x"));
+    let results = client.set_many(all, Ttl::NEVER).await;
+    let n_done = results.iter().filter(|result| result.is_ok()).count();
+    assert!((2..990).contains(&n_done), "{n_done} of 1000");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(matches!(events.try_recv(), Err(TryRecvError::Empty)), "it is the same connection");
 }
 
 #[tokio::test]

@@ -216,6 +216,23 @@ async fn the_last_handle_closes_the_connection() {
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
 }
 
+/// The calls that fill it have been dropped, and nothing is answered.
+#[tokio::test]
+async fn the_last_handle_closes_a_connection_that_is_full() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let client = text(Client::builder().queue_len(1)).connect(&address).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut asked = [0; 64];
+    tokio::select! {
+        _ = client.get("a") => unreachable!("nobody answers"),
+        n = stream.read(&mut asked) => assert!(n.unwrap() > 0),
+    }
+    drop(client);
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut asked));
+    assert_eq!(read.await.expect("it is closed").unwrap(), 0);
+}
+
 #[tokio::test]
 async fn there_may_be_no_connection() {
     for address in ["", "host:99999", "[::1", "unix:"] {

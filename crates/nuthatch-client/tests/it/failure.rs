@@ -276,7 +276,9 @@ async fn slow(pause: Option<Duration>) -> String {
                 while let Ok(Some(_)) = lines.next_line().await {
                     let Some(pause) = pause else { continue };
                     tokio::time::sleep(pause).await;
-                    to.write_all(b"END\r\n").await.unwrap();
+                    if to.write_all(b"END\r\n").await.is_err() {
+                        break;
+                    }
                 }
             });
         }
