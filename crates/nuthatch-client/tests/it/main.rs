@@ -19,6 +19,7 @@ mod real;
 mod secure;
 mod server;
 mod spans;
+mod storm;
 mod tls;
 mod urls;
 mod vectors;
