@@ -113,21 +113,40 @@ impl fmt::Display for Member {
 
 /// All members of a cluster, and the version of that list.
 ///
-/// They are sorted by name and port, so that the same members are the same list whoever gives
-/// them in whichever order; of two with one name and port the first stays.
+/// A source sorts them by name and port, so that the same members are the same list on every
+/// node; what a cluster tells stays in its order, which routing by position (`modula`) goes by.
+/// Of two with one name and port the first stays.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Members {
     version: u64,
     members: Vec<Member>,
+    /// Their places, by name and port; none where they are sorted themselves.
+    places: Vec<usize>,
 }
 
 impl Members {
-    /// Makes a list.
+    /// Makes a list, sorted by name and port.
     pub fn new(version: u64, mut members: Vec<Member>) -> Self {
         // Stable: the first of two with one identity stays the first.
         members.sort_by(|a, b| a.identity().cmp(&b.identity()));
         members.dedup_by(|later, first| later.identity() == first.identity());
-        Self { version, members }
+        Self { version, members, places: Vec::new() }
+    }
+
+    /// Makes a list in the order that is given.
+    pub fn in_order(version: u64, members: Vec<Member>) -> Self {
+        let mut first: Vec<_> = (0..members.len()).collect();
+        first.sort_by_key(|place| members[*place].identity());
+        first.dedup_by_key(|place| members[*place].identity());
+        first.sort_unstable();
+        let mut members: Vec<_> = members.into_iter().map(Some).collect();
+        let members: Vec<_> = first.iter().filter_map(|place| members[*place].take()).collect();
+        let mut places = Vec::new();
+        if !members.is_sorted_by_key(Member::identity) {
+            places.extend(0..members.len());
+            places.sort_by_key(|place| members[*place].identity());
+        }
+        Self { version, members, places }
     }
 
     /// Grows with every change of the list, not by one each time.
@@ -135,7 +154,7 @@ impl Members {
         self.version
     }
 
-    /// The members by name and port.
+    /// The members in their order.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
@@ -152,8 +171,13 @@ impl Members {
 
     /// The member of that identity.
     pub fn find(&self, identity: (&str, u16)) -> Option<&Member> {
-        let position = self.members.binary_search_by(|member| member.identity().cmp(&identity));
-        position.ok().map(|position| &self.members[position])
+        if self.places.is_empty() {
+            let place = self.members.binary_search_by_key(&identity, Member::identity).ok()?;
+            return Some(&self.members[place]);
+        }
+        let by_identity = |place: &usize| self.members[*place].identity();
+        let found = self.places.binary_search_by_key(&identity, by_identity).ok()?;
+        Some(&self.members[self.places[found]])
     }
 
     /// Those that are here and not in `other`, by identity.
@@ -172,8 +196,9 @@ impl Members {
 }
 
 impl From<&ClusterConfig> for Members {
+    /// In the order of the configuration.
     fn from(config: &ClusterConfig) -> Self {
-        Self::new(config.version(), config.nodes().iter().cloned().map(Member::new).collect())
+        Self::in_order(config.version(), config.nodes().iter().cloned().map(Member::new).collect())
     }
 }
 
@@ -194,6 +219,23 @@ mod tests {
         assert_eq!(Members::new(1, vec![a, b.clone(), moved]), expected);
         assert_eq!(expected.find(("b", 1)), Some(&b));
         assert_eq!(expected.find(("b", 2)), None);
+    }
+
+    #[test]
+    fn a_list_that_is_told_keeps_its_order() {
+        let told = ["c", "a", "b", "a", "c"].map(|name| member(name, "10.0.0.1", 1));
+        let list = Members::in_order(1, told.to_vec());
+        assert_eq!(list.members(), &told[..3]);
+        for member in &told[..3] {
+            assert_eq!(list.find(member.identity()), Some(member));
+        }
+        assert_eq!(list.find(("d", 1)), None);
+        let sorted = Members::new(1, told.to_vec());
+        assert_ne!(list, sorted);
+        assert_eq!(list.missing_in(&sorted).chain(sorted.missing_in(&list)).count(), 0);
+        assert_eq!(Members::in_order(1, sorted.members().to_vec()), sorted);
+        let twice = vec![told[0].clone(), told[0].clone()];
+        assert_eq!(Members::in_order(1, twice.clone()), Members::new(1, twice));
     }
 
     #[test]

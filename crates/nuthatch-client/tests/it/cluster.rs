@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use nuthatch_client::route::{HashKind, Node, Router};
 use nuthatch_client::types::Ttl;
-use nuthatch_client::{AutoDiscovery, Builder, Client, Event, route::Router};
+use nuthatch_client::{AutoDiscovery, Builder, Client, Event};
 use nuthatch_testkit::Daemon;
 
 use crate::LONG;
@@ -186,6 +187,22 @@ async fn a_client_follows_its_cluster_and_loses_nothing() {
     }
     // Nodes that stayed kept their connections.
     assert_eq!((n_added, n_removed, n_failed), (1, 1, 0));
+}
+
+/// Rules by position share a cluster only if all take the order as it is told.
+#[tokio::test]
+async fn nodes_are_in_the_order_that_is_told() {
+    let Some(cluster) = Cluster::start(3) else { return };
+    cluster.set(1, &[2, 0, 1]);
+    let modula = Router::modula_libmemcached(HashKind::OneAtATime);
+    let client = cluster.client(patient().router(modula.clone())).await;
+    let told = [2, 0, 1].map(|at| (format!("cache-{at}.invalid"), cluster.0[at].port().unwrap()));
+    let ring = modula.ring(&told.clone().map(|(host, port)| Node::new(host, port)));
+    let names = told.map(|(host, port)| format!("{host}:{port}"));
+    assert!(client.nodes().iter().map(|node| node.name()).eq(&names));
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        assert_eq!(*client.route(key)[0], names[ring.pick(key.as_bytes()).unwrap()], "{key}");
+    }
 }
 
 #[tokio::test]
