@@ -291,6 +291,7 @@ fn discovery_has_to_be_asked_for() {
     check("config get cluster\r\nconfig delete\r\nconfig add a\r\n", "ERROR\r\nERROR\r\nERROR\r\n");
     // memcached answers the value too, as another command that it does not know.
     check("config set cluster 0 7\r\nversion\r\n", "ERROR\r\n");
+    check("config set cluster 0 x\r\n", "CLIENT_ERROR bad command line format\r\n");
     let list =
         "set AmazonElastiCache:cluster 0 0 1\r\nx\r\nconfig set cluster 0 1\r\ny\r\nconfig get\r\n";
     let told = answer(&["-o", "discovery"], list.as_bytes());
