@@ -8,6 +8,7 @@
 mod bench;
 mod dist;
 mod docs;
+mod features;
 mod guests;
 mod run;
 mod tidy;
@@ -38,6 +39,7 @@ fn dispatch(command: Option<&str>, args: &[String]) -> Result<()> {
         Some("docs") => docs::run(),
         Some("bench") => bench::run(args),
         Some("faults") => verify::faults(args),
+        Some("features") => features::run(args),
         Some("fuzz") => verify::fuzz(args),
         Some("guests") => guests::run(args),
         Some("loom") => verify::loom(args),
@@ -64,6 +66,7 @@ cargo xtask docs                      write the manual and reference pages anew
 cargo xtask faults [--seconds N] [--seed N] [scenario]
                                       nodes and etcd killed, stopped, cut off, under load; then
                                       at random (600 s)
+cargo xtask features                  each package with each of its features, alone and together
 cargo xtask fuzz [target] [seconds]   fuzz one target, or each in turn (60 s)
 cargo xtask guests [filter]           clients that others wrote, installed and used; what no
                                       package index has is cloned from GitHub, or from the

@@ -236,3 +236,14 @@ fn words_without_effect_are_refused() {
         assert!(!output.status.success() && text.contains(message), "{words}: {text}");
     }
 }
+
+/// `cargo xtask features` runs this one.
+#[cfg(not(feature = "etcd"))]
+#[test]
+fn without_the_feature_etcd_is_refused() {
+    for source in ["etcd://127.0.0.1", "etcds://127.0.0.1/prefix"] {
+        let output = run(&["-o", &format!("discovery_source={source}")]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains("etcd is not built in"), "{text}");
+    }
+}
