@@ -72,6 +72,9 @@ enum Greeting {
     Spoken(Stream, Wire, Dialect),
     /// The server hung up on the first word: it may want another protocol.
     HungUp(io::Error),
+    /// It has told its version, and hung up on the first meta command: twemproxy, for one, does so
+    /// with every command that it does not know.
+    HungUpOnMeta(io::Error),
 }
 
 impl Dialer {
@@ -124,7 +127,18 @@ impl Dialer {
                     let wire = self.speak_binary(stream, true).await?;
                     (wire.0, wire.1, Dialect::Binary)
                 }
-                Greeting::HungUp(error) => return Err(connect(error)),
+                Greeting::HungUpOnMeta(_) if self.options.protocol == Protocol::Auto => {
+                    let stream = self.stream().await.map_err(connect)?;
+                    match self.speak_text(stream, Some(Dialect::Classic)).await? {
+                        Greeting::Spoken(stream, wire, dialect) => (stream, wire, dialect),
+                        Greeting::HungUp(error) | Greeting::HungUpOnMeta(error) => {
+                            return Err(connect(error));
+                        }
+                    }
+                }
+                Greeting::HungUp(error) | Greeting::HungUpOnMeta(error) => {
+                    return Err(connect(error));
+                }
             },
         };
         *self.dialect.lock() = Some(dialect);
@@ -165,6 +179,9 @@ impl Dialer {
             let heard = match ask(&mut stream, &mut connection, &greeting).await {
                 Ok(heard) => heard,
                 Err(Failure::Io(error)) if !has_heard => return Ok(Greeting::HungUp(error)),
+                Err(Failure::Io(error)) if matches!(greeting, Command::MetaNoop) => {
+                    return Ok(Greeting::HungUpOnMeta(error));
+                }
                 Err(failure) => return Err(failure.into()),
             };
             has_heard = true;

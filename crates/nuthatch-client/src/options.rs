@@ -7,8 +7,8 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Protocol {
     /// What the server knows, found out when the connection is made: the meta commands, else
-    /// classic text; the binary protocol with a server that hangs up on text, as those do that log
-    /// clients in by SASL.
+    /// classic text, also with a proxy that hangs up on meta commands; the binary protocol with a
+    /// server that hangs up on text, as those do that log clients in by SASL.
     #[default]
     Auto,
     /// The meta commands of memcached 1.6, and classic text for what they do not have.

@@ -134,6 +134,10 @@ impl Router {
     }
 
     /// twemproxy's `distribution: modula` with `hash:` as given.
+    ///
+    /// Wherever its servers stand in its file, it counts them in the order of their names (or of
+    /// `host:port` where they have none): shorter ones first, those of one length by their bytes. The
+    /// list of nodes must have that order.
     pub fn modula_twemproxy(hash: HashKind) -> Self {
         Self(Rule::ModulaTwemproxy(hash))
     }

@@ -2,6 +2,8 @@
 //! built. Logins too.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use nuthatch_client::types::{Cas, Deleted, ItemFlags, Key, StoreMode, Stored, Ttl};
 use nuthatch_client::{
@@ -9,6 +11,8 @@ use nuthatch_client::{
     MetaSet, Observer, Protocol, Retry, sasl::Mechanism,
 };
 use nuthatch_testkit::{Daemon, find_program};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
 
 use crate::LONG;
 use crate::calls::{every_command, fifty_tasks, values_of_all_sizes};
@@ -154,7 +158,7 @@ async fn calls_dropped_at_random_confuse_nobody_in_any_protocol() {
 
 /// Counts what it is told of.
 #[derive(Clone, Default)]
-struct Tally(std::sync::Arc<parking_lot::Mutex<Vec<String>>>);
+struct Tally(Arc<parking_lot::Mutex<Vec<String>>>);
 
 impl Observer for Tally {
     fn call(&self, call: &CallReport<'_>) {
@@ -356,11 +360,11 @@ async fn logins_by_sasl_are_found_out_and_done_again() {
         .start()
         .unwrap();
     let address = format!("127.0.0.1:{}", daemon.port().unwrap());
-    let n_asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let n_asked = Arc::new(AtomicU32::new(0));
     let login = Login::provider({
-        let n_asked = std::sync::Arc::clone(&n_asked);
+        let n_asked = Arc::clone(&n_asked);
         move || {
-            n_asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            n_asked.fetch_add(1, Relaxed);
             async { Ok(Credentials::new("sammy@example.org", "S3cretPw")) }
         }
     });
@@ -375,7 +379,7 @@ async fn logins_by_sasl_are_found_out_and_done_again() {
         client.set("a", "1", Ttl::NEVER).await.unwrap();
         assert_eq!(client.get("a").await.unwrap().unwrap().value, "1");
     }
-    assert!(n_asked.load(std::sync::atomic::Ordering::Relaxed) >= 4);
+    assert!(n_asked.load(Relaxed) >= 4);
     let wrong = patient().login(Credentials::new("sammy", "guess"));
     let error = wrong.connect(&address).await.unwrap_err();
     assert!(error.is_login() && !error.to_string().contains("guess"), "{error}");
@@ -385,4 +389,35 @@ async fn logins_by_sasl_are_found_out_and_done_again() {
         let error = client.get("a").await.unwrap_err();
         assert!(error.is_client_error() || error.is_server_error(), "{error}");
     }
+}
+
+/// As twemproxy does, which tells its version and hangs up on all that it does not know.
+#[tokio::test]
+async fn who_hangs_up_on_meta_commands_is_spoken_to_in_classic_text() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let n_hung_up = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&n_hung_up);
+    let proxy = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.unwrap() > 0 {
+                let answer = match line.trim_end().split(' ').next().unwrap() {
+                    "version" => "VERSION 1.6.45\r\n",
+                    "get" | "gets" => "END\r\n",
+                    _ => break,
+                };
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                line.clear();
+            }
+            counted.fetch_add(u32::from(line.starts_with('m')), Relaxed);
+        }
+    });
+    let client = Client::builder().timeout(LONG).connect(&address).await.unwrap();
+    assert!(client.get("key").await.unwrap().is_none());
+    // What it speaks is known from then on.
+    assert_eq!(n_hung_up.load(Relaxed), 1);
+    proxy.abort();
 }

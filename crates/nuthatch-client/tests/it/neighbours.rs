@@ -4,17 +4,22 @@
 //! The servers are Debian's memcached, or the `nuthatchd` that the variable `NUTHATCHD` names; those
 //! tell our client who the others are. Clients that are not installed are skipped, aloud; the variable
 //! `NUTHATCH_JARS` may name those of Java. How the clients of long ago and of other systems route is
-//! in [`vectors`](crate::vectors).
+//! in [`vectors`](crate::vectors). A proxy (twemproxy) is a neighbour as well, and is talked through.
 
 use std::env;
+use std::fmt::Write;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nuthatch_client::Client;
 use nuthatch_client::route::{HashKind, Node, Router};
-use nuthatch_client::types::Ttl;
+use nuthatch_client::types::{Deleted, Stored, Ttl};
 use nuthatch_testkit::{Daemon, find_program};
+use tempfile::TempDir;
 
 use crate::LONG;
 
@@ -186,4 +191,135 @@ fn spymemcached() {
     };
     check(&jars, "modula", Router::modula_spymemcached());
     check(&jars, "ketama", Router::ketama_aws());
+}
+
+/// A twemproxy before three servers, ended when dropped.
+struct Twemproxy {
+    child: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl Twemproxy {
+    /// Starts Debian's, if it is installed, with these words for `hash` and `distribution`.
+    fn start(hash: &str, distribution: &str, servers: &[String]) -> Option<Self> {
+        let Some(program) = find_program("nutcracker") else {
+            eprintln!("skipped: no nutcracker is installed");
+            return None;
+        };
+        let folder = TempDir::new().unwrap();
+        let free_port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (port, of_stats) = (free_port(), free_port());
+        let mut pool = format!(
+            "pool:\n  listen: 127.0.0.1:{port}\n  hash: {hash}\n  distribution: {distribution}\n  \
+             timeout: 20000\n  servers:\n"
+        );
+        for server in servers.iter().rev() {
+            // As the routes have them, but for the weight's sign.
+            writeln!(pool, "   - {}", server.replace('*', ":")).unwrap();
+        }
+        let (of_pool, log) = (folder.path().join("pool.yml"), folder.path().join("log"));
+        fs::write(&of_pool, pool).unwrap();
+        let child = Command::new(program)
+            .arg("-c")
+            .arg(of_pool)
+            .args(["-s", &of_stats.to_string(), "-o"])
+            .arg(&log)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let proxy = Self { child, port, _folder: folder };
+        for _ in 0..1000 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(proxy);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("nutcracker does not serve: {}", fs::read_to_string(log).unwrap_or_default());
+    }
+}
+
+impl Drop for Twemproxy {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What goes in at the proxy is found beside it where our ring says, and the other way round. Our
+/// client takes the proxy for a server, and finds out by itself that it knows classic text alone.
+#[track_caller]
+fn check_twemproxy(hash: &str, distribution: &str, weights: [u16; 3], router: &Router) {
+    let ours = env::var_os("NUTHATCHD").map(PathBuf::from);
+    let Some(server) = ours.or_else(|| find_program("memcached")) else {
+        return eprintln!("skipped: no memcached is installed");
+    };
+    let mut daemons = [(); 3].map(|()| Daemon::builder(&server).start().unwrap());
+    // It counts its servers in the order of their names, wherever they stand in its file: there the
+    // last one is the first.
+    daemons.sort_by_key(Daemon::port);
+    let nodes: Vec<_> = daemons
+        .iter()
+        .zip(weights)
+        .map(|(daemon, weight)| Node::new("127.0.0.1", daemon.port().unwrap()).with_weight(weight))
+        .collect();
+    let servers: Vec<_> = nodes.iter().map(|node| format!("{node}*{}", node.weight())).collect();
+    let Some(proxy) = Twemproxy::start(hash, distribution, &servers) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let through = Client::builder().timeout(LONG);
+        let through = through.connect(&format!("127.0.0.1:{}", proxy.port)).await.unwrap();
+        let beside = Client::builder().timeout(LONG).router(router.clone());
+        let beside = beside.connect(&servers.join(",").replace('*', ":")).await.unwrap();
+        for (writer, reader, prefix) in [(&through, &beside, "key"), (&beside, &through, "ours")] {
+            let keys = || (0..N_KEYS).map(|i| format!("{prefix}:{i}"));
+            for outcome in writer.set_many(keys().map(|key| (key, "x")), Ttl::secs(600)).await {
+                assert_eq!(outcome.unwrap(), Stored::Stored);
+            }
+            let found = reader.get_many(keys()).await.unwrap();
+            let n_found = found.iter().flatten().count();
+            assert_eq!(n_found, N_KEYS, "{prefix} by {router}");
+        }
+        uses_classic_text(&through).await;
+    });
+    let ring = router.ring(&nodes);
+    let mut n_keys = 0;
+    for (position, daemon) in daemons.iter().enumerate() {
+        for key in keys_of(daemon) {
+            assert_eq!(ring.pick(key.as_bytes()), Some(position), "{key} by {router}");
+            n_keys += 1;
+        }
+    }
+    assert_eq!(n_keys, N_KEYS);
+}
+
+/// What twemproxy lets through of the commands.
+async fn uses_classic_text(client: &Client) {
+    assert_eq!(client.add("n", "41", Ttl::NEVER).await.unwrap(), Stored::Stored);
+    assert_eq!(client.incr("n", 1).await.unwrap(), Some(42));
+    assert_eq!(client.decr("n", 2).await.unwrap(), Some(40));
+    let cas = client.get("n").await.unwrap().unwrap().cas;
+    assert_eq!(client.cas("n", cas, "1", Ttl::NEVER).await.unwrap(), Stored::Stored);
+    assert_eq!(client.cas("n", cas, "2", Ttl::NEVER).await.unwrap(), Stored::Exists);
+    assert_eq!(client.append("n", "2").await.unwrap(), Stored::Stored);
+    assert_eq!(client.prepend("n", "0").await.unwrap(), Stored::Stored);
+    assert_eq!(client.get("n").await.unwrap().unwrap().value, "012");
+    assert!(client.touch("n", Ttl::secs(60)).await.unwrap());
+    assert_eq!(client.delete("n").await.unwrap(), Deleted::Deleted);
+    assert!(client.get("n").await.unwrap().is_none());
+}
+
+#[test]
+fn twemproxy() {
+    for hash in ["fnv1a_64", "md5", "one_at_a_time", "murmur"] {
+        let kind = hash.parse().unwrap();
+        check_twemproxy(hash, "ketama", EVEN, &Router::ketama_twemproxy(kind));
+    }
+    // That of the URL `router=ketama-libmemcached-weighted`: with MD5 and without weights they agree.
+    check_twemproxy("md5", "ketama", EVEN, &Router::ketama_libmemcached_weighted());
+    check_twemproxy("fnv1a_64", "ketama", [5, 1, 7], &Router::ketama_twemproxy(HashKind::Fnv1a64));
+    check_twemproxy("fnv1a_64", "modula", EVEN, &Router::modula_twemproxy(HashKind::Fnv1a64));
 }
