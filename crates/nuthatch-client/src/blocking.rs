@@ -117,7 +117,9 @@ waiting! {
     meta_set(key: impl AsRef<[u8]>, value: impl Into<Bytes>, options: MetaSet) -> MetaStored;
     meta_delete(key: impl AsRef<[u8]>, options: MetaDelete) -> Deleted;
     meta_count(key: impl AsRef<[u8]>, options: MetaCount) -> MetaCounted;
+    meta_debug(key: impl AsRef<[u8]>) -> Option<String>;
     flush_all() -> ();
+    verbosity(level: u32) -> ();
     version() -> String;
     stats() -> Stats;
     stats_of(what: &str) -> Stats;
@@ -147,6 +149,19 @@ impl Client {
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> Vec<Result<Option<Item>, Error>> {
         self.wait(async |client| client.get_each(keys).await)
+    }
+
+    /// As [`Client::gat_each`](crate::Client::gat_each).
+    ///
+    /// # Panics
+    ///
+    /// Inside a tokio runtime.
+    pub fn gat_each(
+        &self,
+        keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
+        ttl: Ttl,
+    ) -> Vec<Result<Option<Item>, Error>> {
+        self.wait(async |client| client.gat_each(keys, ttl).await)
     }
 
     /// As [`Client::set_many`](crate::Client::set_many).
@@ -184,6 +199,16 @@ impl Client {
     #[must_use]
     pub fn with_deadline(&self, deadline: Instant) -> Self {
         Self { client: self.client.with_deadline(deadline), driver: Arc::clone(&self.driver) }
+    }
+
+    /// As [`Client::is_connected`](crate::Client::is_connected).
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
+    }
+
+    /// As [`Client::route`](crate::Client::route).
+    pub fn route(&self, key: impl AsRef<[u8]>) -> Vec<Arc<str>> {
+        self.client.route(key)
     }
 
     /// As [`Client::status`](crate::Client::status).

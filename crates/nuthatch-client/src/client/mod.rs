@@ -63,11 +63,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects with the defaults of [`Builder`]; see [`Builder::connect`].
+    /// Connects to a server, to those of a list, or as a URL says, with the defaults of
+    /// [`Builder`]; [`Builder::connect`] lists all forms.
     ///
     /// # Errors
     ///
-    /// [`Error::is_connect`].
+    /// As there.
     ///
     /// # Panics
     ///

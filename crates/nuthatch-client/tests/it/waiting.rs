@@ -30,6 +30,13 @@ fn threads_share_a_client_that_waits() {
         assert_eq!(client.delete("n").unwrap(), Deleted::Deleted);
         assert_eq!(client.get_many(["0:0", "n"]).unwrap().iter().flatten().count(), 1);
         assert_eq!(client.get_each(["7:99"]).len(), 1);
+        let touched = client.gat_each(["0:0", "n", "a b"], Ttl::secs(60));
+        assert_eq!(touched[0].as_ref().unwrap().as_ref().unwrap().value, "0:0");
+        assert!(touched[1].as_ref().unwrap().is_none());
+        assert!(touched[2].as_ref().unwrap_err().is_key());
+        client.verbosity(0).unwrap();
+        assert!(client.is_connected());
+        assert!(!client.route("0:0").is_empty());
         let versions = client.wait(async |client| {
             let mut versions = Vec::new();
             for node in client.nodes() {
