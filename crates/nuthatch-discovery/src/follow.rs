@@ -228,7 +228,9 @@ impl Follower {
         if members.is_empty() {
             // What was left on the way there is no list either.
             self.held.take_if(|held| !held.leaving.is_empty());
-            self.most_left.get_or_insert_with(Instant::now);
+            if self.sender.borrow().members.is_some() {
+                self.most_left.get_or_insert_with(Instant::now);
+            }
             return Err(SourceError::Empty);
         }
         if members.len() > limit {

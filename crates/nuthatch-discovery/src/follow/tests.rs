@@ -214,6 +214,18 @@ async fn a_source_that_panics_has_failed() {
     assert_eq!((view.members.unwrap().version(), view.state), (3, State::Fresh));
 }
 
+/// Where there was no list nobody has left it: whoever leaves the first one leaves at once.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_begins_empty_is_believed() {
+    let seen = played(
+        Limits::default(),
+        [(0, list(0, "")), (1000, list(3, "a b c")), (1000, list(4, "a b"))],
+    )
+    .await;
+    assert_eq!(lines(&seen)[1..], ["3 a b c, fresh", "4 a b, fresh"]);
+    assert_eq!(seen[2].0 - seen[1].0, 1200, "{seen:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn most_of_the_nodes_do_not_leave_at_once() {
     let seen = played(
