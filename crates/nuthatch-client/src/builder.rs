@@ -82,7 +82,9 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// How long connecting may take, the look-up of the name included; 1 s without this.
+    /// How long connecting may take, the look-up of the name included; 1 s without this. The first
+    /// list of nodes from elsewhere may take five times as long, for it may be asked for at several
+    /// places.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;

@@ -236,11 +236,19 @@ impl Asking {
                 let get = Arc::new(Ask::Get { key: key(ClusterConfig::ITEM_KEY)?, exptime: None });
                 match node.call(&get, until()).await.map_err(unreachable)? {
                     Reply::Item(Some(item)) => item.value,
-                    _ => return Err(SourceError::Answer("there is none".to_owned())),
+                    _ => {
+                        return Err(SourceError::Answer(format!(
+                            "{} has none for `config get {}`, and no item {}",
+                            target.address,
+                            ClusterConfig::NAME,
+                            ClusterConfig::ITEM_KEY
+                        )));
+                    }
                 }
             }
         };
-        ClusterConfig::parse(&payload).map_err(|error| SourceError::Answer(error.to_string()))
+        let wrong = |error| SourceError::Answer(format!("{}: {error}", target.address));
+        ClusterConfig::parse(&payload).map_err(wrong)
     }
 }
 

@@ -20,6 +20,7 @@ use nuthatch_types::KeyError;
 /// | [`is_refused`](Self::is_refused) | the server answered with an error line | see [`refusal`](Self::refusal) |
 /// | [`is_timeout`](Self::is_timeout) | no answer in time | go without |
 /// | [`is_connect`](Self::is_connect), [`is_login`](Self::is_login) | there is no connection | look at the address and the credentials |
+/// | [`is_discovery`](Self::is_discovery) | there is no list of nodes | look at who should tell it |
 /// | [`is_closed`](Self::is_closed) | the connection has ended on the way | go without; a new one is being made |
 /// | [`is_unexpected`](Self::is_unexpected) | an answer that means nothing | look at the server |
 ///

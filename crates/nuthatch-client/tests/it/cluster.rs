@@ -258,5 +258,7 @@ async fn a_cluster_that_tells_nothing_is_an_error() {
         let cluster = AutoDiscovery::at(&address(&daemon)).unwrap();
         let error = builder.auto_discover(cluster).await.unwrap_err();
         assert!(error.is_discovery() && error.is_connect(), "{error}");
+        let said = format!("{} has none for `config get cluster`", address(&daemon));
+        assert!(error.to_string().contains(&said), "{error}");
     }
 }
