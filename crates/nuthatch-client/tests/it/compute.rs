@@ -173,15 +173,21 @@ async fn whoever_waits_too_long_computes() {
     assert_eq!(there.get("k").await.unwrap().as_deref(), Some("own"));
 }
 
+/// Two that make the same value, the second for want of patience with the first.
+async fn two_at_once(texts: &Typed<Text>) -> [Slow; 2] {
+    let mut first = slow(texts, "first");
+    (&mut first.begun).await.unwrap();
+    let mut second = slow(texts, "second");
+    (&mut second.begun).await.unwrap();
+    [first, second]
+}
+
 /// One that hangs, as far as anybody can tell, holds nobody up for longer than they will wait.
 #[tokio::test]
 async fn whoever_waits_too_long_for_a_neighbour_computes() {
     let Some(daemon) = server() else { return };
     let texts = texts(&daemon).await.patience(Duration::from_millis(30));
-    let first = slow(&texts, "first");
-    first.begun.await.unwrap();
-    let second = slow(&texts, "second");
-    second.begun.await.unwrap();
+    let [first, second] = two_at_once(&texts).await;
     // Nobody loses patience with both from here on, and all have what the second makes.
     let waiting = texts.clone().patience(LONG);
     let mut waits: JoinSet<_> = (0..10)
@@ -206,10 +212,7 @@ async fn whoever_waits_too_long_for_a_neighbour_computes() {
 async fn what_was_deleted_is_not_stored_by_the_impatient_either() {
     let Some(daemon) = server() else { return };
     let texts = texts(&daemon).await.patience(Duration::from_millis(30));
-    let first = slow(&texts, "first");
-    first.begun.await.unwrap();
-    let second = slow(&texts, "second");
-    second.begun.await.unwrap();
+    let [first, second] = two_at_once(&texts).await;
     texts.cache().delete("k").await.unwrap();
     for maker in [second.end, first.end] {
         maker.notify_one();

@@ -75,15 +75,7 @@ fn check_with(neighbour: &Neighbour<'_>, weights: [u16; 3], router: &Router) {
         return;
     }
     let script = neighbour.script;
-    let ring = router.ring(&nodes);
-    let mut n_keys = 0;
-    for (position, daemon) in daemons.iter().enumerate() {
-        for key in keys_of(daemon) {
-            assert_eq!(ring.pick(key.as_bytes()), Some(position), "{key} by {router}");
-            n_keys += 1;
-        }
-    }
-    assert_eq!(n_keys, N_KEYS);
+    keys_are_in_their_places(router, &nodes, &daemons);
     let address = if tells { tell(&daemons) } else { servers.join(",").replace('*', ":") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -115,6 +107,19 @@ fn tell(daemons: &[Daemon; 3]) -> String {
 #[track_caller]
 fn check(interpreter: &str, script: &str, rule: &[&str], weights: [u16; 3], router: &Router) {
     check_with(&Neighbour { interpreter, options: &[], script, rule }, weights, router);
+}
+
+/// Each node has the keys that the rule gives it, and all have all.
+fn keys_are_in_their_places(router: &Router, nodes: &[Node], daemons: &[Daemon]) {
+    let ring = router.ring(nodes);
+    let mut n_keys = 0;
+    for (position, daemon) in daemons.iter().enumerate() {
+        for key in keys_of(daemon) {
+            assert_eq!(ring.pick(key.as_bytes()), Some(position), "{key} by {router}");
+            n_keys += 1;
+        }
+    }
+    assert_eq!(n_keys, N_KEYS);
 }
 
 /// Which of the keys a server has.
@@ -285,15 +290,7 @@ fn check_twemproxy(hash: &str, distribution: &str, weights: [u16; 3], router: &R
         }
         uses_classic_text(&through).await;
     });
-    let ring = router.ring(&nodes);
-    let mut n_keys = 0;
-    for (position, daemon) in daemons.iter().enumerate() {
-        for key in keys_of(daemon) {
-            assert_eq!(ring.pick(key.as_bytes()), Some(position), "{key} by {router}");
-            n_keys += 1;
-        }
-    }
-    assert_eq!(n_keys, N_KEYS);
+    keys_are_in_their_places(router, &nodes, &daemons);
 }
 
 /// What twemproxy lets through of the commands.
