@@ -11,13 +11,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if !args.is_empty() {
         bail!("usage: cargo xtask features");
     }
-    let metadata = run::output(run::cargo().args([
-        "metadata",
-        "--format-version=1",
-        "--no-deps",
-        "--locked",
-    ]))?;
-    for (package, features) in packages(&metadata)? {
+    for (package, features) in packages(&run::workspace_metadata()?)? {
         let mut choices = vec![String::new()];
         if features.len() > 1 {
             choices.push(features.join(","));

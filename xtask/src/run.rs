@@ -45,3 +45,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     }
     String::from_utf8(output.stdout).with_context(|| format!("{} printed no text", name.display()))
 }
+
+/// What cargo knows of the workspace's own packages, as JSON.
+pub(crate) fn workspace_metadata() -> Result<String> {
+    output(cargo().args(["metadata", "--format-version=1", "--no-deps", "--offline"]))
+}

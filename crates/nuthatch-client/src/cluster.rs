@@ -315,6 +315,8 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -336,7 +338,7 @@ mod tests {
         let n_open = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let mut addresses = Vec::new();
         for _ in 0..3 {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let listener = listen().await;
             addresses.push(listener.local_addr().unwrap());
             let n_open = Arc::clone(&n_open);
             tokio::spawn(async move {
@@ -408,28 +410,31 @@ mod tests {
         }
     }
 
+    async fn listen() -> TcpListener {
+        TcpListener::bind("127.0.0.1:0").await.unwrap()
+    }
+
+    /// One node, wherever it is.
+    fn node_at(listener: &TcpListener) -> Spec {
+        let place: ConnectAddr = listener.local_addr().unwrap().to_string().parse().unwrap();
+        Spec { node: route::Node::new("a", 11211), target: Target::of(place) }
+    }
+
     /// What is under way is not answered: the machine where the node was is dead.
     #[tokio::test]
     async fn a_node_that_moves_from_a_dead_machine_costs_a_call_one_time_limit() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        use tokio::net::TcpListener;
-
-        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (dead, alive) = (listen().await, listen().await);
-        let spec = |listener: &TcpListener| {
-            let place: ConnectAddr = listener.local_addr().unwrap().to_string().parse().unwrap();
-            Spec { node: route::Node::new("a", 11211), target: Target::of(place) }
-        };
         let limit = Duration::from_millis(300);
         let builder = crate::Client::builder().protocol(crate::Protocol::Text).timeout(limit);
         let client = builder.start();
         let mut events = client.events();
-        client.shared.apply(0, &[spec(&dead)]);
+        client.shared.apply(0, &[node_at(&dead)]);
         let patient = client.with_timeout(Duration::from_secs(20));
         let waiting = tokio::spawn(async move { patient.delete("waits").await });
         let (mut stream, _) = dead.accept().await.unwrap();
         assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
-        let moved = spec(&alive);
+        let moved = node_at(&alive);
         tokio::spawn(async move {
             let (mut stream, _) = alive.accept().await.unwrap();
             let mut asked = [0; 64];
@@ -455,21 +460,14 @@ mod tests {
     /// What is not yet connected goes where it is to go at once.
     #[tokio::test]
     async fn a_node_that_moves_while_it_is_away_is_connected_to_once() {
-        use tokio::net::TcpListener;
-
-        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (gone, there) = (listen().await, listen().await);
-        let spec = |listener: &TcpListener| {
-            let place: ConnectAddr = listener.local_addr().unwrap().to_string().parse().unwrap();
-            Spec { node: route::Node::new("a", 11211), target: Target::of(place) }
-        };
-        let first = spec(&gone);
+        let first = node_at(&gone);
         drop(gone);
         let client = crate::Client::builder().protocol(crate::Protocol::Binary).start();
         let mut events = client.events();
         client.shared.apply(0, &[first]);
         while !matches!(events.recv().await, Ok(Event::Failed { .. })) {}
-        client.shared.apply(1, &[spec(&there)]);
+        client.shared.apply(1, &[node_at(&there)]);
         let answering = async {
             use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

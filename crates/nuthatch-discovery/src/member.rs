@@ -1,5 +1,6 @@
 //! Members of a cluster, and lists of them with a version.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use nuthatch_types::{ClusterConfig, Node, NodeError};
@@ -120,8 +121,6 @@ impl fmt::Display for Member {
 pub struct Members {
     version: u64,
     members: Vec<Member>,
-    /// Their places, by name and port; none where they are sorted themselves.
-    places: Vec<usize>,
 }
 
 impl Members {
@@ -129,24 +128,16 @@ impl Members {
     pub fn new(version: u64, mut members: Vec<Member>) -> Self {
         // Stable: the first of two with one identity stays the first.
         members.sort_by(|a, b| a.identity().cmp(&b.identity()));
-        members.dedup_by(|later, first| later.identity() == first.identity());
-        Self { version, members, places: Vec::new() }
+        Self::in_order(version, members)
     }
 
     /// Makes a list in the order that is given.
     pub fn in_order(version: u64, members: Vec<Member>) -> Self {
-        let mut first: Vec<_> = (0..members.len()).collect();
-        first.sort_by_key(|place| members[*place].identity());
-        first.dedup_by_key(|place| members[*place].identity());
-        first.sort_unstable();
-        let mut members: Vec<_> = members.into_iter().map(Some).collect();
-        let members: Vec<_> = first.iter().filter_map(|place| members[*place].take()).collect();
-        let mut places = Vec::new();
-        if !members.is_sorted_by_key(Member::identity) {
-            places.extend(0..members.len());
-            places.sort_by_key(|place| members[*place].identity());
-        }
-        Self { version, members, places }
+        let mut seen = BTreeSet::new();
+        let is_new: Vec<_> = members.iter().map(|member| seen.insert(member.identity())).collect();
+        let members = members.into_iter().zip(is_new);
+        let members = members.filter_map(|(member, is_new)| is_new.then_some(member)).collect();
+        Self { version, members }
     }
 
     /// Grows with every change of the list, not by one each time.
@@ -171,18 +162,13 @@ impl Members {
 
     /// The member of that identity.
     pub fn find(&self, identity: (&str, u16)) -> Option<&Member> {
-        if self.places.is_empty() {
-            let place = self.members.binary_search_by_key(&identity, Member::identity).ok()?;
-            return Some(&self.members[place]);
-        }
-        let by_identity = |place: &usize| self.members[*place].identity();
-        let found = self.places.binary_search_by_key(&identity, by_identity).ok()?;
-        Some(&self.members[self.places[found]])
+        self.members.iter().find(|member| member.identity() == identity)
     }
 
     /// Those that are here and not in `other`, by identity.
     pub fn missing_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Member> {
-        self.members.iter().filter(|member| other.find(member.identity()).is_none())
+        let others: BTreeSet<_> = other.members.iter().map(Member::identity).collect();
+        self.members.iter().filter(move |member| !others.contains(&member.identity()))
     }
 
     /// The list as `config get cluster` answers it. Weights, names of certificates and zones have

@@ -24,13 +24,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn breaches() -> Result<Vec<String>> {
-    let metadata = run::output(run::cargo().args([
-        "metadata",
-        "--format-version=1",
-        "--no-deps",
-        "--offline",
-    ]))?;
-    let mut breaches = graph::check(&graph::edges(&metadata)?);
+    let mut breaches = graph::check(&graph::edges(&run::workspace_metadata()?)?);
     // What git does not ignore: committed or about to be.
     let list = run::output(
         Command::new("git")

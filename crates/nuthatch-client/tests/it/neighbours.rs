@@ -65,12 +65,7 @@ fn check_with(neighbour: &Neighbour<'_>, weights: [u16; 3], router: &Router) {
     let mut daemons = [(); 3].map(|()| Daemon::builder(&server).args(args).start().unwrap());
     // The order in which our client has nodes of which it was told; some rules count them.
     daemons.sort_by_key(Daemon::port);
-    let nodes: Vec<_> = daemons
-        .iter()
-        .zip(weights)
-        .map(|(daemon, weight)| Node::new("127.0.0.1", daemon.port().unwrap()).with_weight(weight))
-        .collect();
-    let servers: Vec<_> = nodes.iter().map(|node| format!("{node}*{}", node.weight())).collect();
+    let (nodes, servers) = with_weights(&daemons, weights);
     if !neighbour.run("store", &servers) {
         return;
     }
@@ -107,6 +102,16 @@ fn tell(daemons: &[Daemon; 3]) -> String {
 #[track_caller]
 fn check(interpreter: &str, script: &str, rule: &[&str], weights: [u16; 3], router: &Router) {
     check_with(&Neighbour { interpreter, options: &[], script, rule }, weights, router);
+}
+
+/// Servers as nodes of our ring, and as others are told of them.
+fn with_weights(daemons: &[Daemon], weights: [u16; 3]) -> (Vec<Node>, Vec<String>) {
+    let node = |(daemon, weight): (&Daemon, u16)| {
+        Node::new("127.0.0.1", daemon.port().unwrap()).with_weight(weight)
+    };
+    let nodes: Vec<_> = daemons.iter().zip(weights).map(node).collect();
+    let servers = nodes.iter().map(|node| format!("{node}*{}", node.weight())).collect();
+    (nodes, servers)
 }
 
 /// Each node has the keys that the rule gives it, and all have all.
@@ -266,12 +271,7 @@ fn check_twemproxy(hash: &str, distribution: &str, weights: [u16; 3], router: &R
     // It counts its servers in the order of their names, wherever they stand in its file: there the
     // last one is the first.
     daemons.sort_by_key(Daemon::port);
-    let nodes: Vec<_> = daemons
-        .iter()
-        .zip(weights)
-        .map(|(daemon, weight)| Node::new("127.0.0.1", daemon.port().unwrap()).with_weight(weight))
-        .collect();
-    let servers: Vec<_> = nodes.iter().map(|node| format!("{node}*{}", node.weight())).collect();
+    let (nodes, servers) = with_weights(&daemons, weights);
     let Some(proxy) = Twemproxy::start(hash, distribution, &servers) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
